@@ -39,6 +39,8 @@ struct disk_ops {
 	enum status (*read_at)(struct disk_file *, uint64_t at, void *buf, size_t n, bool cached_only, size_t *ret_n);
 	/* Reads on a worker; *ret_n is set before done(). */
 	void (*read)(struct disk_file *, uint64_t at, void *buf, size_t n, size_t *ret_n, struct disk_op *);
+	/* The same as sync, waiting for it: only while the store is opened. */
+	enum status (*sync_now)(struct disk_file *);
 	/*
 	 * Makes the file's bytes durable (fdatasync). Returns true when it finished inside the call: then *ret_now is the outcome and
 	 * done() is not called. 'hot': the log's own sync, which may run on the loop when that is cheapest; cold ones never block.

@@ -21,6 +21,7 @@
 #define ENGINE_CLOG_H
 
 #include "base/blob.h"
+#include "base/clock.h"
 #include "base/disk.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -55,6 +56,7 @@ struct segment {
 	struct disk_op zero_op;
 	uint64_t zero_to;
 	struct clog *log;
+	uint64_t data_end;       /* where its records end: behind the blank record's head once it is rolled, else its end */
 	int64_t first_ms, last_ms; /* store times of its first and last record; 0: none known */
 	unsigned readers;        /* loads under way: it cannot be closed */
 };
@@ -68,6 +70,7 @@ struct clog_conf {
 
 struct clog {
 	struct disk *disk;
+	struct clock *clock;
 	struct log *log;
 	struct clog_conf conf;
 	struct segment **segs;   /* in order, all of segment_bytes */
@@ -92,5 +95,60 @@ struct clog {
 	uint64_t syncs, sync_us, cold_reads, recycled, dropped, failures; /* counters */
 	uint64_t now_ns;
 };
+
+/* How much is prepared at a time: small steps, so that the first sends of an empty store need not wait for all of it. */
+#define CLOG_ZERO_STEP (8u << 20)
+#define CLOG_FULL_RETRY_NS UINT64_C(1000000000)
+#define CLOG_DIR "commitlog"
+
+void clog_init(struct clog *c, struct disk *disk, struct clock *clock, struct log *log, const struct clog_conf *conf);
+/* Closes files and frees memory; nothing is written. Disk operations under way must have ended (clog_idle). */
+void clog_fini(struct clog *c);
+bool clog_idle(const struct clog *c);
+/* Opens the segments that are there, checking names, lengths and that none is missing between. CORRUPT with 'why'. */
+enum status clog_scan(struct clog *c, char *why, size_t why_size);
+/* Makes the segment behind the last one (or the first at 'start'). DISK_FULL, IO. */
+enum status clog_add_segment(struct clog *c, uint64_t start);
+/*
+ * After recovery: the log ends at 'end'. Everything behind it that is not zero is zeroed and synced, so that no record that was
+ * cut off comes back to life later; segments behind the one that holds 'end' become free space.
+ */
+enum status clog_set_end(struct clog *c, uint64_t end);
+
+/* Segment that holds a position; NULL when there is none. */
+struct segment *clog_segment(const struct clog *c, uint64_t position);
+static inline uint64_t segment_end(const struct clog *c, const struct segment *s) { return s->start + c->conf.segment_bytes; }
+
+/*
+ * Makes sure that a record of 'size' bytes can be placed, rolling to the next segment when this one is too short; its position goes to
+ * *ret. BUSY: space is being prepared or too much is unsynced; DISK_FULL; IO when poisoned; TOO_BIG.
+ */
+enum status clog_room(struct clog *c, uint32_t size, uint64_t *ret);
+/* Contiguous memory for the record that clog_room made room for; then clog_commit makes it part of the log. */
+uint8_t *clog_reserve(struct clog *c, uint32_t size);
+void clog_commit(struct clog *c, uint32_t size);
+/* Writes what is not written and syncs it when the mode (or 'force') says so. */
+void clog_flush(struct clog *c, uint64_t now_ns, bool force);
+static inline uint64_t clog_visible(const struct clog *c) { return c->conf.sync_before_visible ? c->durable : c->written; }
+/* Prepares space ahead, tries again after "disk full". Returns the next deadline in mono ns. */
+uint64_t clog_turn(struct clog *c, uint64_t now_ns);
+/* Gives the first segment up; its file is kept for reuse or removed. CHECKs that the tail is not in it. */
+enum status clog_drop_first(struct clog *c);
+
+/*
+ * The bytes [position, position + size) as pieces of cached blocks (blobs not held). BUSY: a block is being read; 'w' (when not NULL and
+ * not linked) hears of it. TOO_BIG when 'max' pieces do not suffice; IO.
+ */
+enum status clog_pieces(struct clog *c, uint64_t position, uint32_t size, struct piece *v, unsigned max, unsigned *ret_n, struct clog_wait *w);
+/* Reads written bytes, waiting for the device if need be. Fewer than n only at the end of a segment. */
+enum status clog_read_now(struct clog *c, uint64_t position, void *buf, size_t n, size_t *ret_n);
+/* File name of a segment, "commitlog/<20 digits>", into 'to' (at least 40 bytes). */
+void clog_path(char to[40], uint64_t start);
+
+/* block.c, for clog.c only */
+struct clog_block *clog_block_new(struct clog *c, uint64_t start);
+struct clog_block *clog_block_find(struct clog *c, uint64_t position);
+void clog_block_settle(struct clog *c, struct clog_block *b); /* full: it may go when memory is short */
+void clog_blocks_drop(struct clog *c, uint64_t from, uint64_t to); /* forgets cached blocks of [from, to) */
 
 #endif

@@ -53,6 +53,7 @@ struct queue {
 	struct topic *topic;
 	int32_t id;
 	uint64_t next;             /* offset of the next append; runs ahead of index.next by what is not visible yet */
+	uint64_t trimmed;          /* clog.min at the last trim of the index */
 	struct list waiters;       /* pulls (read.c) and subscriptions (lease.c) that wait for a message: struct queue_waiter */
 };
 /* Somebody who wants to hear of new messages of a queue. Called in the turn, after the entry is indexed; stays linked until removed. */
@@ -87,6 +88,8 @@ struct pending {
 	struct engine_ask *ask;    /* completes with it (the last record of a batch, a state change); may be NULL */
 	void (*visible)(struct eng *, const struct pending *); /* extra consequence, may be NULL */
 	uint64_t arg;              /* for visible() */
+	uint32_t uniq_hash;        /* key index hash of its UNIQ_KEY, when has_uniq */
+	bool has_uniq, has_keys;
 };
 
 struct eng {
@@ -128,6 +131,10 @@ struct eng {
 	uint64_t state_seq;        /* queue offset of the next state record */
 	uint64_t state_due_ns;     /* when changed offsets and leases must be written at the latest; NEVER: nothing is dirty */
 	uint64_t epoch;
+	uint64_t flushed_tail;     /* tail at the end of the last turn */
+	uint64_t mark_position;    /* tail when the durable mark last went into a state record */
+	bool space_low;            /* less free disk than the reserve: sends are refused */
+	uint64_t turn_no;
 	/* other parts, each its file's own */
 	struct delay *delay;
 	struct snapshot *snapshot;
@@ -144,6 +151,14 @@ static inline struct eng *eng_of(struct engine *e)
 	CHECK_OBJ(g, ENG_MAGIC);
 	return g;
 }
+
+/* ---- State items: what state records and snapshots consist of -------------------------------------------------------------- */
+
+/* Items of state records and snapshots: u8 type, u32 length, payload. Absolute sets: applying one twice changes nothing. */
+enum state_type {
+	STATE_EPOCH = 1, STATE_MARK = 2, STATE_TOPIC = 3, STATE_TOPIC_DROP = 4, STATE_GROUP = 5, STATE_GROUP_DROP = 6, STATE_OFFSETS = 7,
+	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11, STATE_KEYS = 12
+};
 
 /* ---- eng.c: turn and completion -------------------------------------------------------------------------------------------- */
 
@@ -169,6 +184,15 @@ static inline void topic_hold(struct topic *t) { t->refs++; }
 void topic_drop_ref(struct eng *g, struct topic *t);
 /* First valid offset now, after retention. */
 uint64_t queue_min(struct eng *g, struct queue *q);
+enum status topics_init(struct eng *g);
+void topics_fini(struct eng *g);
+void topic_submit(struct eng *g, struct engine_ask *a);     /* TOPIC_* */
+enum status topic_state_apply(struct eng *g, enum state_type type, struct slice payload, uint64_t position);
+enum status topic_queue_apply(struct eng *g, struct slice payload); /* STATE_QUEUE of a snapshot */
+/* Snapshot slices, as groups_state_all. */
+bool topics_state_all(struct eng *g, struct buf *items, size_t max, uint64_t *cursor);
+/* Frees dropped topics that nobody points at any more. */
+void topics_bury(struct eng *g);
 
 /* ---- append.c: records get their places ------------------------------------------------------------------------------------------ */
 
@@ -193,13 +217,65 @@ struct eng_copy {
 };
 enum status append_copy(struct eng *g, const struct eng_copy *c);
 
+/*
+ * The one place where a record enters the log. USER records may only name topics that users may send to; they are refused while the disk
+ * is short, CONSEQUENCEs (retries, dead letters, due messages) and STATE records are not, as long as there is prepared space.
+ */
+enum append_kind { APPEND_USER, APPEND_CONSEQUENCE, APPEND_STATE };
+struct append {
+	enum append_kind kind;
+	struct record r;           /* queue, offset, position, store time and host are filled in */
+	struct topic *topic;       /* NULL for state records */
+	struct queue *queue;
+	bool tag_is_time;          /* schedule topic: the tag word is due_ms */
+	int64_t due_ms;
+	struct engine_ask *ask;
+	void (*visible)(struct eng *, const struct pending *);
+	uint64_t arg;
+};
+/* Is there room for 'size' bytes in one piece of the log? Then that many can be appended without failing. OK, BUSY, DISK_FULL, TOO_BIG, IO. */
+enum status append_room(struct eng *g, enum append_kind kind, uint32_t size);
+/* Appends. The record's position and queue offset are in a->r afterwards. DENIED, and what append_room says; nothing happened then. */
+enum status append_record(struct eng *g, struct append *a);
+/* Indexes and completes everything below the visible mark. */
+void append_visible(struct eng *g);
+/* The log failed: everything pending is answered with IO. */
+void append_fail(struct eng *g, enum status st);
+/* A record of the log in memory, contiguous (in scratch when it spans blocks); visible or not. NULL slice when it is not in memory. */
+struct slice append_bytes(struct eng *g, uint64_t position, uint32_t size);
+/* The queue index's tag word and the keys of a stored record. */
+uint64_t record_tag(const struct record *r);
+void keys_add(struct eng *g, const struct record *r, bool with_uniq);
+uint32_t key_hash(struct slice topic, struct slice key);
+/* Time stamp for a record appended now: never below the one before. */
+int64_t eng_stamp(struct eng *g);
+
+/* ---- send.c, retry.c, delay.c ------------------------------------------------------------------------------------------------------ */
+
+void send_submit(struct eng *g, struct engine_ask *a);      /* SEND */
+void send_back_submit(struct eng *g, struct engine_ask *a); /* SEND_BACK */
+/* Sends that waited for prepared space get another try. */
+void send_parked_retry(struct eng *g);
+void send_parked_fail(struct eng *g, enum status st);
+/* Picks a write queue for queue -1. */
+int32_t send_pick_queue(struct eng *g, struct topic *t);
+/* Applies a retry's rules: %RETRY%group after a delay, or %DLQ%group. */
+enum status delay_init(struct eng *g);
+void delay_fini(struct eng *g);
+/* Parks what 'a' would append: to the schedule topic, due after the level's delay. Properties are rewritten into g->scratch. */
+enum status delay_park(struct eng *g, struct append *a, int level);
+/* A copy of the record that was parked at 'prepared' was seen in the log while replaying: that one is settled. */
+void delay_replayed(struct eng *g, uint64_t prepared);
+void delay_recovered(struct eng *g);
+void delay_state_save(struct eng *g, struct buf *items);
+enum status delay_state_apply(struct eng *g, struct slice payload);
+/* Lowest position of a parked record that is still needed; UINT64_MAX when there is none. */
+uint64_t delay_lowest(struct eng *g);
+/* A dead-letter copy with 'prepared' set was seen in the log while replaying (lease.c). */
+void groups_copy_replayed(struct eng *g, const struct record *copy);
+
 /* ---- state.c: state records ------------------------------------------------------------------------------------------------------ */
 
-/* Items of state records and snapshots: u8 type, u32 length, payload. Absolute sets: applying one twice changes nothing. */
-enum state_type {
-	STATE_EPOCH = 1, STATE_MARK = 2, STATE_TOPIC = 3, STATE_TOPIC_DROP = 4, STATE_GROUP = 5, STATE_GROUP_DROP = 6, STATE_OFFSETS = 7,
-	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11, STATE_KEYS = 12
-};
 /* Starts an item in 'b'; state_item_end fills its length in. */
 size_t state_item_begin(struct buf *b, enum state_type type);
 void state_item_end(struct buf *b, size_t begun);
@@ -215,6 +291,36 @@ bool state_get_u64(struct slice *rest, uint64_t *ret);
 enum status state_append(struct eng *g, struct slice items, struct engine_ask *ask, uint64_t *ret_position);
 /* Something that changes often (offsets, leases) is dirty: it rides on the next write, or is written within offset_sync_ms. */
 void state_dirty(struct eng *g);
+/* Writes what is dirty when something else is written anyway, or when it is due. */
+void state_flush(struct eng *g);
+/* Applies the items of a state record at 'position', or of a snapshot (position 0). */
+enum status state_apply(struct eng *g, struct slice items, uint64_t position, uint64_t *ret_mark);
+
+/* ---- recover.c, snapshot.c, janitor.c, lookup.c ------------------------------------------------------------------------------------- */
+
+enum status recover(struct eng *g, char *why, size_t why_size);
+/* Tells the log, applies, and indexes one record of the log while replaying. */
+struct snapshot_head {
+	uint64_t position, durable, state_seq, epoch;
+	int64_t store_ms;
+	uint32_t next_queue_uid;
+};
+void snapshot_init(struct eng *g);
+void snapshot_fini(struct eng *g);
+bool snapshot_idle(struct eng *g);
+void snapshot_turn(struct eng *g);                          /* starts one when due, does a slice */
+void snapshot_want(struct eng *g);                          /* as soon as possible */
+/* Position that both kept snapshots cover; 0 when there are not two. */
+uint64_t snapshot_floor(struct eng *g);
+/* Loads the newest readable one; NOT_FOUND when there is none at all, CORRUPT when none can be read. */
+enum status snapshot_load(struct eng *g, struct snapshot_head *ret, bool *ret_index_bad, char *why, size_t why_size);
+void janitor_init(struct eng *g);
+void janitor_fini(struct eng *g);
+void lookup_init(struct eng *g);
+void lookup_fini(struct eng *g);
+void lookup_submit(struct eng *g, struct engine_ask *a);    /* FIND, VIEW */
+bool lookup_turn(struct eng *g);                            /* goes on with searches; true: more to do at once */
+void lookup_cancel(struct eng *g, struct engine_ask *a);
 
 /* ---- group.c, member.c, offset.c, lease.c ---------------------------------------------------------------------------------------------- */
 
@@ -275,5 +381,12 @@ enum status eng_record_pieces(struct eng *g, const struct qentry *e, struct piec
 enum status eng_record_blob(struct eng *g, uint64_t position, uint32_t size, struct blob **ret, struct slice *ret_bytes, struct clog_wait *w);
 /* Index entries of a queue from an offset on, with damage repaired from the log. Fewer than n only at the end. */
 unsigned eng_index_read(struct eng *g, struct queue *q, uint64_t offset, struct qentry *v, unsigned n, enum status *ret);
+void reader_init(struct eng *g);
+void reader_fini(struct eng *g);
+void read_submit(struct eng *g, struct engine_ask *a);      /* PULL RANGE AT_TIME */
+void read_cancel(struct eng *g, struct engine_ask *a);
+bool read_turn(struct eng *g);                              /* answers pulls that are ready; true: more to do at once */
+void read_topic_dropped(struct eng *g, struct topic *t);    /* its waiting pulls end with NO_TOPIC */
+void read_close(struct eng *g);                             /* all waiting pulls end with CLOSED */
 
 #endif
