@@ -3,12 +3,16 @@
  * Copyright The Gantry authors
  */
 /*
- * CRC-32, eight bytes a step. The tables are written by the compiler: the CRC is linear, so each of their entries is the XOR of the
+ * CRC-32: by carry-less multiplication where the processor has it (64 bytes a step), else eight bytes a step by tables. The tables are written by the compiler: the CRC is linear, so each of their entries is the XOR of the
  * entries for its single bits, of which there are eight a table.
  */
 #include "base/crc.h"
 
 #include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define BIT(i, b, v) (((i) >> (b) & 1) * (v))
 #define ENTRY(i, a, b, c, d, e, f, g, h) \
@@ -40,20 +44,76 @@ static const uint32_t tables[8][256] = {R256(T0), R256(T1), R256(T2), R256(T3), 
 /* What the loads below assume. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little endian only");
 
-uint32_t crc32_more(uint32_t crc, const void *p, size_t n)
+/* The register (the CRC inverted) after n more bytes. */
+static uint32_t by_tables(uint32_t reg, const uint8_t *at, size_t n)
 {
-	const uint8_t *at = p;
-
-	crc = ~crc;
 	for (; n >= 8; n -= 8, at += 8) {
 		uint64_t v;
 
 		memcpy(&v, at, 8);
-		v ^= crc;
-		crc = tables[7][v & 0xff] ^ tables[6][v >> 8 & 0xff] ^ tables[5][v >> 16 & 0xff] ^ tables[4][v >> 24 & 0xff] ^
+		v ^= reg;
+		reg = tables[7][v & 0xff] ^ tables[6][v >> 8 & 0xff] ^ tables[5][v >> 16 & 0xff] ^ tables[4][v >> 24 & 0xff] ^
 		      tables[3][v >> 32 & 0xff] ^ tables[2][v >> 40 & 0xff] ^ tables[1][v >> 48 & 0xff] ^ tables[0][v >> 56];
 	}
 	for (; n > 0; n--, at++)
-		crc = crc >> 8 ^ tables[0][(crc ^ *at) & 0xff];
-	return ~crc;
+		reg = reg >> 8 ^ tables[0][(reg ^ *at) & 0xff];
+	return reg;
+}
+
+#if defined(__x86_64__)
+enum { FOLD_MIN = 64 };
+
+__attribute__((target("pclmul,sse4.1"))) static inline __m128i fold(__m128i x, __m128i k, __m128i next)
+{
+	return _mm_xor_si128(_mm_xor_si128(_mm_clmulepi64_si128(x, k, 0x00), _mm_clmulepi64_si128(x, k, 0x11)), next);
+}
+
+__attribute__((target("pclmul,sse4.1"))) static inline __m128i load(const uint8_t *p)
+{
+	return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+/*
+ * n is a multiple of 16 and at least FOLD_MIN. Four lanes of 16 bytes are folded 64 bytes ahead, then into one, then reduced to 32 bits
+ * by Barrett's method; the constants are powers of x modulo the polynomial, bit-reflected (Gopal et al., Intel 2009).
+ */
+__attribute__((target("pclmul,sse4.1"))) static uint32_t by_folding(uint32_t reg, const uint8_t *p, size_t n)
+{
+	const __m128i far = _mm_set_epi64x(0x01c6e41596, 0x0154442bd4), near = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0);
+	const __m128i last = _mm_set_epi64x(0, 0x0163cd6124), barrett = _mm_set_epi64x(0x01f7011641, 0x01db710641);
+	const __m128i low32 = _mm_setr_epi32(-1, 0, -1, 0);
+	__m128i a = _mm_xor_si128(load(p), _mm_cvtsi32_si128((int)reg)), b = load(p + 16), c = load(p + 32), d = load(p + 48), t;
+
+	for (p += 64, n -= 64; n >= 64; p += 64, n -= 64) {
+		a = fold(a, far, load(p));
+		b = fold(b, far, load(p + 16));
+		c = fold(c, far, load(p + 32));
+		d = fold(d, far, load(p + 48));
+	}
+	a = fold(fold(fold(a, near, b), near, c), near, d);
+	for (; n >= 16; p += 16, n -= 16)
+		a = fold(a, near, load(p));
+	a = _mm_xor_si128(_mm_srli_si128(a, 8), _mm_clmulepi64_si128(a, near, 0x10));
+	a = _mm_xor_si128(_mm_clmulepi64_si128(_mm_and_si128(a, low32), last, 0x00), _mm_srli_si128(a, 4));
+	t = _mm_clmulepi64_si128(_mm_and_si128(a, low32), barrett, 0x10);
+	t = _mm_clmulepi64_si128(_mm_and_si128(t, low32), barrett, 0x00);
+	return (uint32_t)_mm_extract_epi32(_mm_xor_si128(a, t), 1);
+}
+#endif
+
+uint32_t crc32_more(uint32_t crc, const void *p, size_t n)
+{
+	const uint8_t *at = p;
+	uint32_t reg = ~crc;
+
+#if defined(__x86_64__)
+	if (n >= FOLD_MIN && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1")) {
+		size_t whole = n & ~(size_t)15;
+
+		reg = by_folding(reg, at, whole);
+		at += whole;
+		n -= whole;
+	}
+#endif
+	return ~by_tables(reg, at, n);
 }
