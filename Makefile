@@ -1,53 +1,137 @@
 # SPDX-License-Identifier: Apache-2.0
-# One non-recursive Makefile. BUILD=release|debug|asan|tsan picks a tree of its own under build/.
+# One non-recursive Makefile; `make help` lists the targets. BUILD=release|debug|asan|tsan|fuzz picks a tree of its own under
+# build/, CC=clang another one beside it. Sources are found by folder: a new file needs no line here.
 BUILD ?= release
-CC ?= gcc
-B := build/$(BUILD)$(if $(filter clang%,$(CC)),-clang)
+ifeq ($(origin CC),default)
+CC := $(if $(filter fuzz,$(BUILD)),clang,gcc)
+endif
+B ?= build/$(BUILD)$(if $(filter fuzz,$(BUILD)),,$(if $(filter clang%,$(notdir $(CC))),-clang))
+DATA ?= ./data
+SEED ?= 1
+STEPS ?= 20000
+SECONDS ?= 10
+
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS_release := -O2 -g
 CFLAGS_debug := -O0 -g
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
+LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 CPPFLAGS += -I. -D_GNU_SOURCE
-CFLAGS += -std=gnu11 $(WARN) $(CFLAGS_$(BUILD)) -MMD -MP
-LDLIBS_core := -ljansson -lz
-LDLIBS := -luv -lssl -lcrypto $(LDLIBS_core) -lpthread
+CFLAGS += -std=gnu11 $(WARN) $(CFLAGS_$(BUILD))
+LDLIBS := -luv -lssl -lcrypto -ljansson -lz -lpthread
 
-CORE_DIRS := base record wire engine front front/native namesrv
+# core.a: what is pure. edge.a: the real world, and the parts of the program but its main(). testlib.a: what several tests use.
+CORE_DIRS := base record wire engine front front/native namesrv client
 EDGE_DIRS := os app admin
 CORE_SRC := $(filter-out %_uv.c,$(foreach d,$(CORE_DIRS),$(wildcard $(d)/*.c)))
-EDGE_SRC := $(foreach d,$(CORE_DIRS),$(wildcard $(d)/*_uv.c)) $(foreach d,$(EDGE_DIRS),$(wildcard $(d)/*.c))
-CORE_OBJ := $(CORE_SRC:%.c=$(B)/%.o)
-EDGE_OBJ := $(EDGE_SRC:%.c=$(B)/%.o)
-UNIT_SRC := $(wildcard tests/unit/*_test.c)
-UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
+EDGE_SRC := $(filter-out app/main.c,$(foreach d,$(CORE_DIRS),$(wildcard $(d)/*_uv.c)) $(foreach d,$(EDGE_DIRS),$(wildcard $(d)/*.c)))
+SIM_MAIN := $(wildcard tests/sim/*_main.c tests/sim/main.c)
+TESTLIB_SRC := $(wildcard tests/lib/*.c) $(filter-out %_test.c,$(wildcard tests/contract/*.c)) \
+	$(filter-out $(SIM_MAIN) %_test.c,$(wildcard tests/sim/*.c))
+UNIT_SRC := $(wildcard $(foreach d,unit trace contract sim,tests/$(d)/*_test.c))
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
 
-.PHONY: all check clean
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
+FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
+BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
+LIBS := $(B)/testlib.a $(B)/edge.a $(B)/core.a
+
+.PHONY: all run test check check-bins sim sim-bin fuzz fuzz-bins scenario interop bench bench-bins lint fmt clean install deps help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
 all: build/gantry
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(B)/gantry: $(CORE_OBJ) $(EDGE_OBJ)
-	$(CC) $(LDFLAGS_$(BUILD)) $^ $(LDLIBS) -o $@
-
-build/gantry: $(B)/gantry
-	@ln -sf $(BUILD)/gantry $@
-
-# Unit tests: one program per file, linked with the pure core.
-$(B)/core.a: $(CORE_OBJ)
+# An archive is made anew, so that the object of a removed source does not stay in it.
+$(B)/core.a: $(call obj,$(CORE_SRC))
+$(B)/edge.a: $(call obj,$(EDGE_SRC))
+$(B)/testlib.a: $(call obj,$(TESTLIB_SRC))
+$(B)/core.a $(B)/edge.a $(B)/testlib.a:
+	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^
-$(UNIT_BIN): $(B)/%: $(B)/%.o $(B)/core.a
-	$(CC) $(LDFLAGS_$(BUILD)) $< $(B)/core.a $(LDLIBS_core) -lcmocka -o $@
 
+$(B)/gantry: $(B)/app/main.o $(B)/edge.a $(B)/core.a
+	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(B)/edge.a $(B)/core.a -Wl,--end-group $(LDLIBS) -o $@
+
+build/gantry: $(B)/gantry
+	@ln -sf $(patsubst build/%,%,$<) $@
+
+$(UNIT_BIN): $(B)/%: $(B)/%.o $(LIBS)
+	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(LIBS) -Wl,--end-group -lcmocka $(LDLIBS) -o $@
+$(B)/sim: $(call obj,$(SIM_MAIN)) $(LIBS)
+	$(CC) $(LDFLAGS_$(BUILD)) $(call obj,$(SIM_MAIN)) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
+$(FUZZ_BIN): $(B)/%: $(B)/%.o $(LIBS)
+	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
+$(BENCH_BIN): $(B)/%: $(B)/%.o $(LIBS)
+	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lm -o $@
+
+# ---- Running and testing ------------------------------------------------------------------------------------------------
+
+# Installs what a build needs, builds, starts everything on $(DATA), and says how to send the first message.
+run:
+	@tools/deps.sh build
+	@$(MAKE) --no-print-directory all
+	@tools/run.sh $(DATA)
+
+# Everything: lint, both compilers, sanitized checks, simulation, fuzzers, scenarios, interop. Ends in "N passed, N failed".
+test:
+	@tools/test.sh
+
+check-bins: $(UNIT_BIN)
 check: $(UNIT_BIN)
-	@set -e; for t in $(UNIT_BIN); do echo "== $$t"; $$t; done
+	@tools/check.sh $(UNIT_BIN)
 
+# make sim SEED=7 STEPS=1000000, or SEED=1-200 for a range.
+sim-bin: $(if $(SIM_MAIN),$(B)/sim)
+sim: sim-bin
+	$(if $(SIM_MAIN),$(B)/sim $(SEED) $(STEPS),@echo "no simulator in this tree")
+
+# Fuzzers run in a tree of their own (BUILD=fuzz, clang). make fuzz-frame SECONDS=600
+fuzz-bins: $(FUZZ_BIN)
+fuzz:
+	@tools/fuzz.sh $(SECONDS) $(FUZZ_NAMES)
+fuzz-%:
+	@tools/fuzz.sh $(SECONDS) $*
+
+scenario: $(B)/gantry
+	@GANTRY=$(CURDIR)/$(B)/gantry tools/scripts.sh tests/scenario
+interop: $(B)/gantry
+	@GANTRY=$(CURDIR)/$(B)/gantry tools/scripts.sh tests/interop
+bench-bins: $(BENCH_BIN) $(B)/gantry
+bench: bench-bins
+	@GANTRY=$(CURDIR)/$(B)/gantry BENCH=$(CURDIR)/$(B)/tests/bench tools/scripts.sh tests/bench
+
+lint:
+	@python3 tools/lint.py
+fmt:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: $(B)/gantry
+	install -D -m 755 $(B)/gantry $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/gantry
+deps:
+	@tools/deps.sh test
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+help:
+	@echo "run       build and start everything on $(DATA)"
+	@echo "test      everything; ends in 'N passed, N failed'"
+	@echo "check     unit and contract tests (BUILD=asan for sanitizers)"
+	@echo "sim       simulation: SEED=7 (or 1-200) STEPS=1000000"
+	@echo "fuzz      every fuzzer for SECONDS=10; fuzz-NAME for one"
+	@echo "scenario  the program as a black box; interop: stock clients; bench: figures"
+	@echo "lint fmt install deps clean"
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,75 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/*
+ * Poll and turn. libuv runs timers before the poll and checks after it, so a timer that fires must also keep the poll from
+ * waiting: it starts the idle handle, whose presence makes the poll's timeout zero.
+ */
+#include "os/loop_uv.h"
+
+#include "base/obj.h"
+
+static void loop_idle(uv_idle_t *h) { (void)h; }
+
+static void loop_due(uv_timer_t *t)
+{
+	struct loop *l = container_of(t, struct loop, timer);
+
+	loop_again(l);
+}
+
+static void loop_turn(uv_check_t *c)
+{
+	struct loop *l = container_of(c, struct loop, check);
+	uint64_t now = clock_mono_ns(l->clock), due;
+
+	CHECK(uv_idle_stop(&l->again) == 0);
+	due = l->turn(l->arg, now);
+	if (due == NEVER)
+		return;
+	/* A timer that is set for earlier stays: it comes, finds nothing to do, and is set anew. */
+	if (uv_is_active((uv_handle_t *)&l->timer) && l->armed <= due && due != 0)
+		return;
+	/* Rounded up: a turn that comes before its deadline would find nothing to do. */
+	now = clock_mono_ns(l->clock);
+	if (due <= now) {
+		loop_again(l);
+		return;
+	}
+	uv_update_time(&l->uv);
+	CHECK(uv_timer_start(&l->timer, loop_due, (due - now + MS_NS - 1) / MS_NS, 0) == 0);
+	l->armed = due;
+}
+
+void loop_init(struct loop *l, struct clock *clock, uint64_t (*turn)(void *arg, uint64_t now_ns), void *arg)
+{
+	CHECK(l != NULL && clock != NULL && turn != NULL);
+	*l = (struct loop){.clock = clock, .turn = turn, .arg = arg};
+	CHECK(uv_loop_init(&l->uv) == 0);
+	CHECK(uv_check_init(&l->uv, &l->check) == 0);
+	CHECK(uv_timer_init(&l->uv, &l->timer) == 0);
+	CHECK(uv_idle_init(&l->uv, &l->again) == 0);
+	CHECK(uv_check_start(&l->check, loop_turn) == 0);
+	loop_again(l);
+}
+
+void loop_run(struct loop *l)
+{
+	CHECK(l != NULL);
+	uv_run(&l->uv, UV_RUN_DEFAULT);
+}
+
+void loop_stop(struct loop *l) { uv_stop(&l->uv); }
+
+void loop_again(struct loop *l) { CHECK(uv_idle_start(&l->again, loop_idle) == 0); }
+
+void loop_fini(struct loop *l)
+{
+	CHECK(l != NULL);
+	uv_close((uv_handle_t *)&l->check, NULL);
+	uv_close((uv_handle_t *)&l->timer, NULL);
+	uv_close((uv_handle_t *)&l->again, NULL);
+	uv_run(&l->uv, UV_RUN_DEFAULT);
+	CHECK(uv_loop_close(&l->uv) == 0);
+}

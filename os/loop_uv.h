@@ -1,0 +1,36 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/*
+ * The loop: poll, then one turn of everything pure, for ever. Events of the poll (bytes, finished disk operations) only feed; the
+ * turn decides and answers; so all that came in during one poll is handled, written and synced together.
+ */
+#ifndef OS_LOOP_UV_H
+#define OS_LOOP_UV_H
+
+#include <uv.h>
+
+#include "base/clock.h"
+
+struct loop {
+	uv_loop_t uv;
+	uv_check_t check;   /* runs the turn after each poll */
+	uv_timer_t timer;   /* ends a poll when the turn's deadline comes */
+	uv_idle_t again;    /* active while the next poll must not wait */
+	struct clock *clock;
+	uint64_t armed;     /* the deadline that the timer is set for, while it is active */
+	uint64_t (*turn)(void *arg, uint64_t now_ns); /* returns its next deadline; 0: again after a poll that does not wait */
+	void *arg;
+};
+
+void loop_init(struct loop *l, struct clock *clock, uint64_t (*turn)(void *arg, uint64_t now_ns), void *arg);
+/* Runs until loop_stop. */
+void loop_run(struct loop *l);
+void loop_stop(struct loop *l);
+/* Makes the next poll return at once; for state that changed outside of poll and turn. */
+void loop_again(struct loop *l);
+/* Everything else on the loop must be closed or closing; its close callbacks run in here. */
+void loop_fini(struct loop *l);
+
+#endif
