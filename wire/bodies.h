@@ -203,6 +203,13 @@ struct wire_pair {
 };
 bool wire_table_decode(struct slice body, struct wire_doc *doc, struct wire_pair **ret, size_t *ret_n, const char **ret_why);
 
+/* A name server's KV configuration as a document, in the form of the stock kvConfig.json. 'v' is sorted by space. */
+struct wire_kv {
+	struct slice space, key, value;
+};
+void wire_kv(struct buf *b, const struct wire_kv *v, size_t n);
+bool wire_kv_decode(struct slice text, struct wire_doc *doc, struct wire_kv **ret, size_t *ret_n, const char **ret_why);
+
 /* Java properties text, as 25, 26, 318 and 319 carry it: takes the next "name=value" line off *rest; false at the end. */
 bool wire_properties_next(struct slice *rest, struct slice *ret_name, struct slice *ret_value);
 void wire_properties_put(struct buf *b, struct slice name, struct slice value);
