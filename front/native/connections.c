@@ -1,0 +1,164 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/* Who is connected: the consumers (203) and the producers (204) of a group, as the tools show them. */
+#include "base/utf.h"
+#include "front/native/nat.h"
+
+static const char *const types[] = {"CONSUME_ACTIVELY", "CONSUME_PASSIVELY", "CONSUME_POP"};
+static const char *const models[] = {"BROADCASTING", "CLUSTERING"};
+static const char *const froms[] = {
+	"CONSUME_FROM_LAST_OFFSET", "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST", "CONSUME_FROM_MIN_OFFSET",
+	"CONSUME_FROM_MAX_OFFSET", "CONSUME_FROM_FIRST_OFFSET", "CONSUME_FROM_TIMESTAMP",
+};
+
+static const char *name_of(const char *const *names, size_t n, unsigned at)
+{
+	return names[at < n ? at : 0];
+}
+
+static void put_connections(struct buf *b, const struct engine_members *r)
+{
+	buf_str(b, "\"connectionSet\":[");
+	for (size_t i = 0; i < r->count; i++) {
+		const struct member_info *m = &r->v[i];
+
+		buf_str(b, i > 0 ? ",{\"clientAddr\":" : "{\"clientAddr\":");
+		buf_json_str(b, m->address);
+		buf_str(b, ",\"clientId\":");
+		buf_json_str(b, m->client_id);
+		buf_str(b, ",\"language\":\"");
+		buf_str(b, wire_language_name((uint8_t)(m->language < WIRE_LANGUAGE_COUNT ? m->language : WIRE_OTHER)));
+		buf_str(b, "\",\"version\":");
+		buf_u64_dec(b, m->version);
+		buf_str(b, "}");
+	}
+	buf_str(b, "]");
+}
+
+/* The next tag of "a || b"; false at the end. */
+static bool next_tag(struct slice *rest, struct slice *ret)
+{
+	while (rest->n > 0) {
+		const uint8_t *bars = memmem(rest->p, rest->n, "||", 2);
+		size_t n = bars == NULL ? rest->n : (size_t)(bars - rest->p);
+
+		*ret = slice_trim(slice_of(rest->p, n));
+		*rest = bars == NULL ? (struct slice){NULL, 0} : slice_skip(*rest, n + 2);
+		if (ret->n > 0)
+			return true;
+	}
+	return false;
+}
+
+static void put_tags(struct buf *b, struct slice expr, bool hashes)
+{
+	struct slice tag;
+	bool any = false;
+
+	if (slice_eq_str(expr, "*"))
+		return;
+	while (next_tag(&expr, &tag)) {
+		if (any)
+			buf_str(b, ",");
+		any = true;
+		if (hashes)
+			buf_i64_dec(b, java_hash(tag));
+		else
+			buf_json_str(b, tag);
+	}
+}
+
+static void put_subscription(struct buf *b, const struct subscription *s)
+{
+	buf_str(b, "{\"classFilterMode\":false,\"codeSet\":[");
+	put_tags(b, s->expr, true);
+	buf_str(b, "],\"expressionType\":\"TAG\",\"subString\":");
+	buf_json_str(b, s->expr);
+	buf_str(b, ",\"subVersion\":");
+	buf_i64_dec(b, s->version);
+	buf_str(b, ",\"tagsSet\":[");
+	put_tags(b, s->expr, false);
+	buf_str(b, "],\"topic\":");
+	buf_json_str(b, s->topic);
+	buf_str(b, "}");
+}
+
+static void consumers_got(struct engine_ask *a, enum status st)
+{
+	struct nat_call *c = nat_call_of(a);
+	const struct engine_members *r = &c->u.members;
+
+	if (st == ST_NO_GROUP || (st == ST_OK && r->count == 0)) {
+		nat_answer_code(c, ANS_CONSUMER_NOT_ONLINE, ST_NO_MEMBER);
+		return;
+	}
+	if (st != ST_OK) {
+		nat_answer_status(c, st);
+		return;
+	}
+	struct buf *b = nat_body(c);
+	buf_str(b, "{");
+	put_connections(b, r);
+	buf_fmt(b, ",\"consumeFromWhere\":\"%s\",\"consumeType\":\"%s\",\"messageModel\":\"%s\",\"subscriptionTable\":{",
+	        name_of(froms, ARRAY_LEN(froms), r->from), name_of(types, ARRAY_LEN(types), r->type),
+	        name_of(models, ARRAY_LEN(models), r->model));
+	for (size_t i = 0; i < r->n_subs; i++) {
+		if (i > 0)
+			buf_str(b, ",");
+		buf_json_str(b, r->subs[i].topic);
+		buf_str(b, ":");
+		put_subscription(b, &r->subs[i]);
+	}
+	buf_str(b, "}}");
+	nat_answer_body(c, b);
+}
+
+static void producers_got(struct engine_ask *a, enum status st)
+{
+	struct nat_call *c = nat_call_of(a);
+	const struct engine_members *r = &c->u.members;
+
+	if (st == ST_NO_GROUP || (st == ST_OK && r->count == 0)) {
+		nat_answer_code(c, ANS_SYSTEM_ERROR, ST_NO_MEMBER);
+		return;
+	}
+	if (st != ST_OK) {
+		nat_answer_status(c, st);
+		return;
+	}
+	struct buf *b = nat_body(c);
+	buf_str(b, "{");
+	put_connections(b, r);
+	buf_str(b, "}");
+	nat_answer_body(c, b);
+}
+
+static void members_go(struct nat_call *c, const struct wire_cmd *cmd, const char *field, enum member_kind kind,
+                       void (*done)(struct engine_ask *, enum status))
+{
+	struct wire_args a = wire_args(cmd);
+
+	NAT_ASK(c, members, done);
+	struct engine_members *r = &c->u.members;
+	r->actor = &c->peer->actor;
+	r->group = wire_str(&a, field);
+	r->kind = kind;
+	if (a.field != NULL) {
+		nat_answer_args(c, &a);
+		return;
+	}
+	nat_note(c, r->group);
+	engine_members(c->front->engine, r);
+}
+
+void nat_consumers(struct nat_call *c, const struct wire_cmd *cmd)
+{
+	members_go(c, cmd, "consumerGroup", MEMBER_CONSUMER, consumers_got);
+}
+
+void nat_producers(struct nat_call *c, const struct wire_cmd *cmd)
+{
+	members_go(c, cmd, "producerGroup", MEMBER_PRODUCER, producers_got);
+}
