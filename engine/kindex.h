@@ -60,12 +60,12 @@ enum status ki_recovered(struct kindex *ki, uint64_t log_first, uint64_t log_end
 void ki_add(struct kindex *ki, uint64_t position, uint32_t hash);
 /*
  * All records below 'position' were added: what is gathered becomes a run. For snapshots, and before ki_close. 'position' may be the
- * start of the next segment, which seals this one. An error is logged and kept to oneself: it is tried again by later adds.
+ * start of the next segment, which seals this one. An error is logged, and the write is tried again by later adds and flushes.
  */
 void ki_flush(struct kindex *ki, uint64_t position);
 /* Makes written runs durable. As disk->sync: true: finished, *ret_now is the outcome; false: op->done follows. One at a time. */
 bool ki_sync(struct kindex *ki, struct disk_op *op, enum status *ret_now);
-/* The segment leaves the log, and all before it with it: removes its file. */
+/* The segment, the oldest one, leaves the log: removes its file. */
 void ki_drop_segment(struct kindex *ki, uint64_t segment_start);
 
 /* A lookup, newest first. Plain data: it needs no end, and may wait for turns while the index goes on. */
@@ -93,7 +93,7 @@ struct ki_key {
 	uint32_t hash;
 };
 /*
- * Fills (a part of) a gap: v has the keys of all records in [from, to), ascending, KI_RUN_MAX at most. To fill a long gap call it
+ * Fills a gap or a part of it: v has the keys of all records in [from, to), ascending, KI_RUN_MAX at most. To fill a long gap call it
  * for parts of some KI_RUN_KEYS keys each, in any order. On an error (DISK_FULL, IO) it is still a gap.
  */
 enum status ki_rebuild_run(struct kindex *ki, uint64_t segment_start, uint64_t from, uint64_t to, const struct ki_key *v, size_t n);
