@@ -33,6 +33,7 @@ struct clog;
 struct clog_wait {
 	struct list link;
 	void (*ready)(struct clog_wait *);
+	bool failed;             /* set before ready(): the block cannot be read */
 };
 
 struct clog_block {

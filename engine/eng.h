@@ -101,7 +101,7 @@ struct eng {
 	uint64_t now_ns;           /* mono, sampled once a turn */
 	int64_t now_ms;            /* wall, sampled once a turn */
 	int64_t store_ms;          /* last store time stamp: never steps back */
-	bool closing, recovering;
+	bool closing, recovering, final_snapshot;
 	void (*closed)(void *);
 	void *closed_arg;
 	struct clog clog;
@@ -113,12 +113,18 @@ struct eng {
 	struct pending *ring;      /* FIFO of appended, not yet visible records */
 	size_t ring_head, ring_n, ring_cap;
 	struct list early;         /* WAIT=false sends that are answered once written */
+	struct list at_mark;       /* requests that are answered once the visible mark passes priv[1] */
+	uint64_t uniq_counter;
+	bool index_bad;            /* recovery: the queue index does not fit the snapshot */
+	uint64_t crc_from;         /* records below this position may lack __CRC32# */
 	struct list parked;        /* sends that wait for prepared space, in order */
 	size_t parked_bytes;
 	/* topic.c */
 	struct map topics;         /* name -> struct topic */
-	struct topic **topic_list; /* dense, in no order */
-	size_t n_topics, cap_topics;
+	struct topic **topic_list; /* [n_slots]; NULL where a topic was dropped */
+	size_t n_slots, cap_slots;
+	size_t *free_slots;        /* places of topic_list to use again */
+	size_t n_free_slots;
 	uint64_t topics_version;
 	uint32_t next_queue_uid;
 	struct list watches;
@@ -166,6 +172,8 @@ enum state_type {
 void eng_complete(struct eng *g, struct engine_ask *a, enum status st);
 /* Queues it for when all that is appended so far is visible (durable, with SYNC_FLUSH): for state changes. */
 void eng_complete_durable(struct eng *g, struct engine_ask *a);
+/* Queues it for when the visible (or only the written) mark has passed a position. Positions of one kind ascend. */
+void eng_complete_at(struct eng *g, struct engine_ask *a, uint64_t position, bool written_only);
 void eng_timer_set(struct eng *g, struct eng_timer *t, uint64_t due_ns); /* also moves one that is set */
 void eng_timer_stop(struct eng *g, struct eng_timer *t);
 static inline void eng_count(struct eng *g, enum engine_stat s, uint64_t n) { g->stats[s] += n; }
@@ -187,6 +195,8 @@ uint64_t queue_min(struct eng *g, struct queue *q);
 enum status topics_init(struct eng *g);
 void topics_fini(struct eng *g);
 void topic_submit(struct eng *g, struct engine_ask *a);     /* TOPIC_* */
+/* Calls done() of requests whose answer is made at the last moment; false: not one of these. */
+bool topic_finish(struct eng *g, struct engine_ask *a);
 enum status topic_state_apply(struct eng *g, enum state_type type, struct slice payload, uint64_t position);
 enum status topic_queue_apply(struct eng *g, struct slice payload); /* STATE_QUEUE of a snapshot */
 /* Snapshot slices, as groups_state_all. */
@@ -237,6 +247,8 @@ struct append {
 enum status append_room(struct eng *g, enum append_kind kind, uint32_t size);
 /* Appends. The record's position and queue offset are in a->r afterwards. DENIED, and what append_room says; nothing happened then. */
 enum status append_record(struct eng *g, struct append *a);
+/* The entry of the record that was appended last. */
+struct pending *append_last(struct eng *g);
 /* Indexes and completes everything below the visible mark. */
 void append_visible(struct eng *g);
 /* The log failed: everything pending is answered with IO. */
@@ -257,6 +269,7 @@ void send_back_submit(struct eng *g, struct engine_ask *a); /* SEND_BACK */
 /* Sends that waited for prepared space get another try. */
 void send_parked_retry(struct eng *g);
 void send_parked_fail(struct eng *g, enum status st);
+void send_parked_forget(struct eng *g);
 /* Picks a write queue for queue -1. */
 int32_t send_pick_queue(struct eng *g, struct topic *t);
 /* Applies a retry's rules: %RETRY%group after a delay, or %DLQ%group. */
@@ -289,6 +302,9 @@ bool state_get_u64(struct slice *rest, uint64_t *ret);
  * durable. OK, BUSY, DISK_FULL, IO: nothing was appended.
  */
 enum status state_append(struct eng *g, struct slice items, struct engine_ask *ask, uint64_t *ret_position);
+/* The same, with a consequence once it is durable. */
+enum status state_append_then(struct eng *g, struct slice items, struct engine_ask *ask, void (*visible)(struct eng *, const struct pending *),
+	uint64_t arg, uint64_t *ret_position);
 /* Something that changes often (offsets, leases) is dirty: it rides on the next write, or is written within offset_sync_ms. */
 void state_dirty(struct eng *g);
 /* Writes what is dirty when something else is written anyway, or when it is due. */
@@ -308,7 +324,7 @@ struct snapshot_head {
 void snapshot_init(struct eng *g);
 void snapshot_fini(struct eng *g);
 bool snapshot_idle(struct eng *g);
-void snapshot_turn(struct eng *g);                          /* starts one when due, does a slice */
+bool snapshot_turn(struct eng *g);                          /* starts one when due, does a slice; true: more to do at once */
 void snapshot_want(struct eng *g);                          /* as soon as possible */
 /* Position that both kept snapshots cover; 0 when there are not two. */
 uint64_t snapshot_floor(struct eng *g);
@@ -381,6 +397,15 @@ enum status eng_record_pieces(struct eng *g, const struct qentry *e, struct piec
 enum status eng_record_blob(struct eng *g, uint64_t position, uint32_t size, struct blob **ret, struct slice *ret_bytes, struct clog_wait *w);
 /* Index entries of a queue from an offset on, with damage repaired from the log. Fewer than n only at the end. */
 unsigned eng_index_read(struct eng *g, struct queue *q, uint64_t offset, struct qentry *v, unsigned n, enum status *ret);
+/* Size of the visible record that begins at a position, by its head only. NOT_FOUND when none does. */
+enum status record_at(struct eng *g, uint64_t position, uint32_t *ret_size);
+/*
+ * One record of the written log, read and checked, waiting for the disk if need be: for repairs. *ret_after is where the next one begins,
+ * also for a blank record (NOT_FOUND) and, as far as it can be told, for a damaged one (CORRUPT; else *ret_after == position).
+ */
+enum status log_record(struct eng *g, uint64_t position, struct record *ret, struct blob **ret_blob, uint64_t *ret_after);
+/* The tag word that the index has for a stored record: its due time in the schedule topic. */
+uint64_t index_tag(struct eng *g, const struct record *r);
 void reader_init(struct eng *g);
 void reader_fini(struct eng *g);
 void read_submit(struct eng *g, struct engine_ask *a);      /* PULL RANGE AT_TIME */
