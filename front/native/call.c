@@ -191,6 +191,15 @@ void nat_answer_args(struct nat_call *c, const struct wire_args *a)
 	nat_answer(c, ANS_SYSTEM_ERROR, buf_view(b));
 }
 
+void nat_answer_body_bad(struct nat_call *c, const char *why)
+{
+	struct buf *b = nat_body(c);
+
+	buf_str(b, "the body is not legal: ");
+	buf_str(b, why);
+	nat_answer(c, ANS_SYSTEM_ERROR, buf_view(b));
+}
+
 struct wire_out *nat_answer_begin(struct nat_call *c, struct wire_out *o, int32_t code)
 {
 	CHECK_OBJ(c, NAT_CALL_MAGIC);

@@ -328,7 +328,7 @@ void nat_heartbeat(struct nat_call *c, const struct wire_cmd *cmd)
 	const char *why;
 
 	if (!wire_heartbeat_decode(cmd->body, &h, &why)) {
-		nat_answer_str(c, ANS_SYSTEM_ERROR, why);
+		nat_answer_body_bad(c, why);
 		return;
 	}
 	if (h.client_id.n == 0 || h.client_id.n > NAT_NAME_MAX) {
@@ -378,7 +378,7 @@ void nat_check_config(struct nat_call *c, const struct wire_cmd *cmd)
 	const char *why;
 
 	if (!wire_client_config_decode(cmd->body, &w, &why)) {
-		nat_answer_str(c, ANS_SYSTEM_ERROR, why);
+		nat_answer_body_bad(c, why);
 		return;
 	}
 	bool tags = !w.has_sub || slice_eq(w.sub.expr_type, TAG_TYPE);

@@ -85,7 +85,7 @@ static bool locks_read(struct nat_call *c, const struct wire_cmd *cmd, void (*do
 	NAT_ASK(c, locks, done);
 	struct nat_locks_call *l = &c->u.locks;
 	if (!wire_locks_decode(cmd->body, &l->locks, &why)) {
-		nat_answer_str(c, ANS_SYSTEM_ERROR, why);
+		nat_answer_body_bad(c, why);
 		return false;
 	}
 	if (l->locks.group.n == 0 || l->locks.client_id.n == 0 || l->locks.n > NAT_LOCKS_MAX) {

@@ -223,6 +223,7 @@ void nat_answer_str(struct nat_call *c, int32_t code, const char *remark);
 void nat_answer_status(struct nat_call *c, enum status st);
 void nat_answer_code(struct nat_call *c, int32_t code, enum status st);  /* another code, the same text */
 void nat_answer_args(struct nat_call *c, const struct wire_args *a);     /* code 1: a field is missing or illegal */
+void nat_answer_body_bad(struct nat_call *c, const char *why);            /* code 1: so is the body */
 void nat_answer_offset(struct nat_call *c, uint64_t offset);             /* code 0 with header field "offset" */
 void nat_answer_body(struct nat_call *c, const struct buf *body);        /* code 0 with a body */
 /* For answers with fields: build begins (NULL: nobody wants it), then wire_put..., then finish sends header and body and frees the call. */

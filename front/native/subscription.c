@@ -42,7 +42,7 @@ void nat_group_put(struct nat_call *c, const struct wire_cmd *cmd)
 	const char *why;
 
 	if (!wire_group_decode(cmd->body, &doc, &w, &why)) {
-		nat_answer_str(c, ANS_SYSTEM_ERROR, why);
+		nat_answer_body_bad(c, why);
 		return;
 	}
 	NAT_ASK(c, group, plain_done);
