@@ -82,6 +82,8 @@ static uint32_t first_reaching(const struct kr_segment *s, uint64_t rel)
 static void forget(struct kr_segment *s, uint32_t i, uint32_t n)
 {
 	CHECK(i + n <= s->n);
+	if (n == 0)
+		return;
 	memmove(s->runs + i, s->runs + i + n, (s->n - i - n) * sizeof s->runs[0]);
 	s->n -= n;
 }
