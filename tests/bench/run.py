@@ -21,6 +21,10 @@ from servers import ROOT, Apache, Broken, Echo, Gantry, Redis
 
 RUN_LIMIT_S = 400
 SYNC, PAGE = "SYNC_FLUSH", "ASYNC_FLUSH"
+# The default of 200 ms in the send queue refuses requests on a slow disk, and refusals are no result. The default of 32
+# messages a pull would make the large pulls small.
+APACHE_SETTINGS = ["waitTimeMillsInSendQueue=5000", "maxTransferCountOnMessageInMemory=1024",
+                   "maxTransferBytesOnMessageInMemory=1048576"]
 
 # name, durability, what the load generator is told, who takes part. 'spin': a client that polls instead of sleeping.
 SENDS = [
@@ -115,8 +119,7 @@ class Bench:
         if kind == "gantry":
             return Gantry(name, folder, base + (30 if flush == SYNC else 40), a.gantry, flush, a.set)
         if kind == "apache":
-            # The waiting time in the send queue: the default of 200 ms refuses requests on a slow disk, and refusals are no result.
-            return Apache(name, folder, base + (11 if flush == SYNC else 21), flush, a.heap, ["waitTimeMillsInSendQueue=5000"])
+            return Apache(name, folder, base + (11 if flush == SYNC else 21), flush, a.heap, APACHE_SETTINGS)
         if kind == "redis":
             return Redis(name, folder, base + 50)
         return Echo(name, folder, base + 51, a.bare)
@@ -284,6 +287,7 @@ class Bench:
                     line = self.measure([self.args.load, "boot", "--port", str(server.port), "--topic", "recover", "--seconds", "1", "--expect",
                                          str(count // queues), "--"] + server.command())
                 else:
+                    server.launch_namesrv()
                     begin = time.monotonic()
                     server.launch_broker()
                     line = {"valid": "1", "why": "-", "boot_ms": "%.0f" % ((time.monotonic() - begin) * 1e3), "foreign_cpu": "0"}

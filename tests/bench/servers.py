@@ -34,6 +34,14 @@ def wait_line(path, text, process):
         raise Broken("%s did not start:\n%s" % (path, f.read()[-2000:]))
 
 
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def wait_port(port, process, log):
     import socket
     end = time.monotonic() + START_WAIT_S
@@ -102,19 +110,9 @@ class Server:
             self.process.wait()
         self.pids, self.process = [], None
 
-    def stop(self):
-        self.resume()
-        self.tell(signal.SIGTERM)
-        if self.process:
-            try:
-                self.process.wait(STOP_WAIT_S)
-            except subprocess.TimeoutExpired:
-                self.tell(signal.SIGKILL)
-                self.process.wait()
-        self.pids, self.process = [], None
-
     def remove(self):
-        self.stop()
+        """Ends the server and takes its data away. Nothing is to be kept, so there is no reason to ask politely."""
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -144,33 +142,36 @@ class Apache(Server):
         if done.returncode != 0:
             raise Broken("apache.sh %s failed, see %s" % (words[0], out.name))
 
+    def pid_files(self):
+        names = [os.path.join(self.folder, name + ".pid") for name in ("broker", "namesrv")]
+        return [name for name in names if os.path.exists(name)]
+
     def read_pids(self):
         self.pids = []
-        for name in ("broker", "namesrv"):
-            try:
-                with open(os.path.join(self.folder, name + ".pid"), encoding="ascii") as f:
-                    self.pids.append(int(f.read()))
-            except FileNotFoundError:
-                pass
+        for name in self.pid_files():
+            with open(name, encoding="ascii") as f:
+                self.pids.append(int(f.read()))
 
     def launch(self):
-        self.script("start-ns", self.folder, self.port + 5)
+        self.launch_namesrv()
         self.launch_broker()
+
+    def launch_namesrv(self):
+        self.script("start-ns", self.folder, self.port + 5)
 
     def launch_broker(self):
         self.script("start-broker", self.folder, "127.0.0.1:%d" % (self.port + 5), self.port, self.flush, *self.extra)
         self.read_pids()
 
     def kill(self):
-        self.resume()
-        self.script("kill-broker", self.folder)
-
-    def stop(self):
         self.read_pids()
-        self.tell(signal.SIGCONT)
-        if os.path.isdir(self.folder):
-            self.script("stop", self.folder)
-        self.pids = []
+        self.tell(signal.SIGKILL)
+        end = time.monotonic() + STOP_WAIT_S
+        while any(alive(pid) for pid in self.pids) and time.monotonic() < end:
+            time.sleep(0.02)
+        for name in self.pid_files():
+            os.unlink(name)
+        self.pids, self.paused = [], False
 
 
 class Redis(Server):
