@@ -17,7 +17,7 @@
 #include "engine/kindex.h"
 #include "tests/lib/memdisk.h"
 
-enum { SEGMENT = 1 << 16, KEYS_MAX = 3, STEPS = 4000, FEW = 40 };
+enum { SEGMENT = 1 << 16, KEYS_MAX = 3, STEPS = 1500, FEW = 40 };
 
 struct rec {
 	uint64_t position;
