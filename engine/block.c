@@ -7,7 +7,7 @@
  *
  * A block is the tail (being filled by the encoder), full, or loaded from the file. Full and loaded ones stand in the lru list and go when
  * the cache is over its bound, but never before they are written. A block that the cache has dropped lives on while somebody holds its
- * blob. Bytes below the visible mark never change, so readers need no lock and no copy.
+ * blob, and until the next turn at least, so that pieces may be used in one turn without holding them. Bytes below the visible mark never change, so readers need no lock and no copy.
  */
 #include "base/mem.h"
 #include "base/obj.h"
@@ -28,7 +28,14 @@ static void block_forget(struct clog *c, struct clog_block *b)
 	list_remove(&b->lru);
 	c->cached -= c->conf.block_bytes;
 	b->log = NULL;
-	blob_drop(&b->blob);
+	list_push(&c->limbo, &b->lru);
+}
+
+void clog_blocks_release(struct clog *c)
+{
+	struct list *n;
+	while ((n = list_pop(&c->limbo)) != NULL)
+		blob_drop(&container_of(n, struct clog_block, lru)->blob);
 }
 
 static void make_room(struct clog *c)

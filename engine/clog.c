@@ -22,6 +22,7 @@ void clog_init(struct clog *c, struct disk *disk, struct clock *clock, struct lo
 	CHECK(conf->segment_bytes % conf->block_bytes == 0 && conf->block_bytes >= 4096);
 	*c = (struct clog){.disk = disk, .clock = clock, .log = log, .conf = *conf};
 	list_init(&c->lru);
+	list_init(&c->limbo);
 }
 
 bool clog_idle(const struct clog *c)
@@ -45,6 +46,7 @@ void clog_fini(struct clog *c)
 		blob_drop(&b->blob);
 	}
 	u64map_fini(&c->blocks);
+	clog_blocks_release(c);
 	for (size_t i = 0; i < c->n_segs; i++) {
 		c->segs[i]->file->ops->close(c->segs[i]->file);
 		mem_free(c->segs[i]);
@@ -299,6 +301,7 @@ uint64_t clog_turn(struct clog *c, uint64_t now_ns)
 {
 	struct segment *s;
 	c->now_ns = now_ns;
+	clog_blocks_release(c);
 	if (c->poisoned)
 		return NEVER;
 	if (c->full && now_ns < c->full_retry_ns)
@@ -544,6 +547,9 @@ enum status clog_drop_first(struct clog *c)
 	} else {
 		st = c->disk->ops->remove(c->disk, path);
 	}
+	/* One at a time: a crash must not undo this removal and keep a later one, which would look like a hole. */
+	if (st == ST_OK)
+		st = c->disk->ops->sync_dir(c->disk, CLOG_DIR);
 	if (st != ST_OK)
 		log_error(c->log, "clog", "segment=%s cannot be removed: %s", path, status_text(st));
 	memmove(c->segs, c->segs + 1, --c->n_segs * sizeof *c->segs);

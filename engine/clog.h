@@ -87,6 +87,7 @@ struct clog {
 	bool sync_done;
 	struct u64map blocks;    /* block number -> struct clog_block */
 	struct list lru;         /* blocks that may go, oldest first */
+	struct list limbo;       /* blocks that the cache dropped in this turn: pieces of them may be in use */
 	uint64_t cached;         /* bytes of blocks in memory */
 	struct clog_block *tail_block;
 	uint8_t *spill;          /* contiguous room for a record that spans blocks */
@@ -137,7 +138,7 @@ uint64_t clog_turn(struct clog *c, uint64_t now_ns);
 enum status clog_drop_first(struct clog *c);
 
 /*
- * The bytes [position, position + size) as pieces of cached blocks (blobs not held). BUSY: a block is being read; 'w' (when not NULL and
+ * The bytes [position, position + size) as pieces of cached blocks (blobs not held: they are good until the end of this turn). BUSY: a block is being read; 'w' (when not NULL and
  * not linked) hears of it. TOO_BIG when 'max' pieces do not suffice; IO.
  */
 enum status clog_pieces(struct clog *c, uint64_t position, uint32_t size, struct piece *v, unsigned max, unsigned *ret_n, struct clog_wait *w);
@@ -150,6 +151,7 @@ void clog_path(char to[40], uint64_t start);
 struct clog_block *clog_block_new(struct clog *c, uint64_t start);
 struct clog_block *clog_block_find(struct clog *c, uint64_t position);
 void clog_block_settle(struct clog *c, struct clog_block *b); /* full: it may go when memory is short */
+void clog_blocks_release(struct clog *c); /* lets go of what was dropped before this turn */
 void clog_blocks_drop(struct clog *c, uint64_t from, uint64_t to); /* forgets cached blocks of [from, to) */
 
 #endif

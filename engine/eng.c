@@ -313,6 +313,7 @@ static struct eng *eng_new(const struct engine_env *env, const struct engine_con
 	list_init(&g->early);
 	list_init(&g->at_mark);
 	list_init(&g->parked);
+	list_init(&g->backs);
 	list_init(&g->watches);
 	struct clog_conf cc = {
 		.segment_bytes = conf->segment_bytes,
@@ -368,7 +369,9 @@ void engine_close(struct engine *e, void (*closed)(void *), void *arg)
 void engine_abandon(struct engine *e)
 {
 	struct eng *g = eng_of(e);
+	heap_fini(&g->timers); /* first: it lets go of nodes that stand in what is freed next */
 	lookup_fini(g);
+	send_back_forget(g);
 	janitor_fini(g);
 	snapshot_fini(g);
 	send_parked_forget(g);
@@ -382,7 +385,6 @@ void engine_abandon(struct engine *e)
 	if (g->ki != NULL)
 		ki_close(g->ki);
 	clog_fini(&g->clog);
-	heap_fini(&g->timers);
 	mem_free(g->ring);
 	buf_fini(&g->scratch);
 	buf_fini(&g->state_items);

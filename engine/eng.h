@@ -119,6 +119,7 @@ struct eng {
 	uint64_t crc_from;         /* records below this position may lack __CRC32# */
 	struct list parked;        /* sends that wait for prepared space, in order */
 	size_t parked_bytes;
+	struct list backs;         /* requests to send back that are under way */
 	/* topic.c */
 	struct map topics;         /* name -> struct topic */
 	struct topic **topic_list; /* [n_slots]; NULL where a topic was dropped */
@@ -266,6 +267,7 @@ int64_t eng_stamp(struct eng *g);
 
 void send_submit(struct eng *g, struct engine_ask *a);      /* SEND */
 void send_back_submit(struct eng *g, struct engine_ask *a); /* SEND_BACK */
+void send_back_forget(struct eng *g);
 /* Sends that waited for prepared space get another try. */
 void send_parked_retry(struct eng *g);
 void send_parked_fail(struct eng *g, enum status st);
@@ -373,6 +375,8 @@ enum status groups_init(struct eng *g);   /* at open, before recovery */
 void groups_fini(struct eng *g);
 /* Writes the dirty ones as state items, at most 'max' bytes; true when some are left. */
 bool groups_state_dirty(struct eng *g, struct buf *items, size_t max);
+/* The record with what groups_state_dirty gave last could not be appended: all of it is dirty again. */
+void groups_state_redo(struct eng *g);
 /*
  * Snapshot: writes all as state items in slices; *cursor starts at 0 and is opaque; false when finished. Changes between slices are fine:
  * the replay from the snapshot's position sets them again.

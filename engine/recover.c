@@ -102,6 +102,30 @@ static enum status format_check(struct eng *g, struct slice text, char *why, siz
 	return ST_OK;
 }
 
+/* Before anything is written, the lock's file included: is this an empty folder, or ours? */
+static enum status format_probe(struct eng *g, char *why, size_t n)
+{
+	struct disk *d = g->env.disk;
+	struct disk_file *f;
+	uint64_t size;
+	bool others = false;
+	enum status st = d->ops->open(d, FORMAT_FILE, DISK_READ, &f, &size);
+	if (st == ST_OK)
+		f->ops->close(f);
+	if (st != ST_NOT_FOUND)
+		return ST_OK; /* what is wrong with it is told by format_open */
+	st = d->ops->list(d, "", see_name, &others);
+	if (st == ST_OK && !others)
+		st = d->ops->list(d, CLOG_DIR, see_name, &others);
+	if (st != ST_OK)
+		snprintf(why, n, "the folder cannot be listed: %s", status_text(st));
+	if (st == ST_OK && others) {
+		snprintf(why, n, "the folder is not empty and is not a Gantry store (no file 'format'): nothing in it was touched");
+		return ST_VERSION;
+	}
+	return st;
+}
+
 static enum status format_open(struct eng *g, bool *ret_fresh, char *why, size_t n)
 {
 	struct disk *d = g->env.disk;
@@ -109,19 +133,10 @@ static enum status format_open(struct eng *g, bool *ret_fresh, char *why, size_t
 	uint64_t size;
 	size_t got = 0;
 	char text[1024];
-	bool others = false;
 	enum status st = d->ops->open(d, FORMAT_FILE, DISK_READ, &f, &size);
 	*ret_fresh = st == ST_NOT_FOUND;
 	if (st == ST_NOT_FOUND) {
-		st = d->ops->list(d, "", see_name, &others);
-		if (st == ST_OK && !others)
-			st = d->ops->list(d, CLOG_DIR, see_name, &others);
-		if (st == ST_OK && others) {
-			snprintf(why, n, "the folder is not empty and is not a Gantry store (no file 'format'): nothing in it was touched");
-			return ST_VERSION;
-		}
-		if (st == ST_OK)
-			st = format_write(g);
+		st = format_write(g);
 		if (st != ST_OK)
 			snprintf(why, n, "the file 'format' cannot be written: %s", status_text(st));
 		return st;
@@ -428,6 +443,18 @@ static void forget_queues(struct eng *g)
 			}
 }
 
+/* What the index file holds is of no use: an empty one takes its place. */
+static enum status renew_index(struct eng *g, char *why, size_t n)
+{
+	forget_queues(g);
+	qi_close(g->qi);
+	g->qi = NULL;
+	enum status st = qi_open(&g->qi, g->env.disk, g->log, true);
+	if (st != ST_OK)
+		snprintf(why, n, "the index cannot be made: %s", status_text(st));
+	return st;
+}
+
 static enum status load_state(struct eng *g, struct walker *w, uint64_t *ret_from, char *why, size_t n)
 {
 	struct snapshot_head head = {0};
@@ -440,7 +467,7 @@ static enum status load_state(struct eng *g, struct walker *w, uint64_t *ret_fro
 	if (st == ST_NOT_FOUND) {
 		*ret_from = 0;
 		ki_load(g->ki, 0);
-		return ST_OK;
+		return renew_index(g, why, n);
 	}
 	if (st != ST_OK)
 		return st;
@@ -455,15 +482,10 @@ static enum status load_state(struct eng *g, struct walker *w, uint64_t *ret_fro
 		g->next_queue_uid = head.next_queue_uid > g->next_queue_uid ? head.next_queue_uid : g->next_queue_uid;
 		return ST_OK;
 	}
-	forget_queues(g);
-	qi_close(g->qi);
-	g->qi = NULL;
-	st = qi_open(&g->qi, g->env.disk, g->log, true);
-	if (st != ST_OK) {
-		snprintf(why, n, "the index cannot be made: %s", status_text(st));
+	st = renew_index(g, why, n);
+	if (st != ST_OK)
 		return st;
-	}
-	g->next_queue_uid = 0;
+	g->next_queue_uid = head.next_queue_uid > g->next_queue_uid ? head.next_queue_uid : g->next_queue_uid;
 	return rebuild_index(g, w, head.position, why, n);
 }
 
@@ -523,7 +545,10 @@ enum status recover(struct eng *g, char *why, size_t n)
 	struct walker w = {.g = g};
 	bool fresh = false;
 	uint64_t end = 0;
-	enum status st = d->ops->lock(d, LOCK_FILE);
+	enum status st = format_probe(g, why, n);
+	if (st != ST_OK)
+		return st;
+	st = d->ops->lock(d, LOCK_FILE);
 	if (st != ST_OK) {
 		snprintf(why, n, "the store cannot be locked: %s", status_text(st));
 		return st;

@@ -15,6 +15,7 @@
 
 /* A request that waits for its record to be read, or for room. */
 struct back {
+	struct list link;
 	struct engine_send_back *r;
 	struct eng *g;
 	struct clog_wait wait;
@@ -84,6 +85,7 @@ static void back_free(struct eng *g, struct back *b)
 {
 	eng_timer_stop(g, &b->timer);
 	list_remove(&b->wait.link);
+	list_remove(&b->link);
 	mem_free(b->group);
 	mem_free(b->origin_id);
 	mem_free(b);
@@ -141,5 +143,12 @@ void send_back_submit(struct eng *g, struct engine_ask *a)
 	b->timer.fire = back_fire;
 	b->group = slice_dup(b->r->group);
 	b->origin_id = slice_dup(b->r->origin_id);
+	list_push(&g->backs, &b->link);
 	back_run(g, b);
+}
+
+void send_back_forget(struct eng *g)
+{
+	while (!list_empty(&g->backs))
+		back_free(g, container_of(g->backs.next, struct back, link));
 }

@@ -221,6 +221,16 @@ static void posix_read(struct disk_file *base, uint64_t at, void *buf, size_t n,
 		 &(struct job){.kind = JOB_READ, .fd = f->fd, .op = op, .at = at, .buf = buf, .n = n, .ret_n = ret_n});
 }
 
+static enum status posix_sync_now(struct disk_file *base)
+{
+	int rc;
+
+	do {
+		rc = fdatasync(file_of(base)->fd);
+	} while (rc < 0 && errno == EINTR);
+	return rc == 0 ? ST_OK : disk_status(errno);
+}
+
 static bool posix_sync(struct disk_file *base, bool hot, struct disk_op *op, enum status *ret_now)
 {
 	struct posix_file *f = file_of(base);
@@ -362,6 +372,7 @@ static const struct disk_ops posix_ops = {
 	.write_at = posix_write_at,
 	.read_at = posix_read_at,
 	.read = posix_read,
+	.sync_now = posix_sync_now,
 	.sync = posix_sync,
 	.zero = posix_zero,
 	.truncate = posix_truncate,

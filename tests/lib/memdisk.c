@@ -159,17 +159,23 @@ static void md_read(struct disk_file *file, uint64_t at, void *buf, size_t n, si
 	later(handle_of(file)->m, op, md_read_at(file, at, buf, n, false, ret_n));
 }
 
+static enum status md_sync_now(struct disk_file *file)
+{
+	struct handle *h = handle_of(file);
+	h->m->syncs++;
+	if (h->m->sync_fails != ST_OK)
+		return h->m->sync_fails;
+	image_size(&h->f->synced, h->f->now.n);
+	if (h->f->now.n > 0)
+		memcpy(h->f->synced.p, h->f->now.p, h->f->now.n);
+	return ST_OK;
+}
+
 static bool md_sync(struct disk_file *file, bool hot, struct disk_op *op, enum status *ret_now)
 {
 	struct handle *h = handle_of(file);
-	enum status st = h->m->sync_fails;
+	enum status st = md_sync_now(file);
 	(void)hot;
-	h->m->syncs++;
-	if (st == ST_OK) {
-		image_size(&h->f->synced, h->f->now.n);
-		if (h->f->now.n > 0)
-			memcpy(h->f->synced.p, h->f->now.p, h->f->now.n);
-	}
 	if (h->m->later) {
 		later(h->m, op, st);
 		return false;
@@ -278,7 +284,7 @@ static enum status md_lock(struct disk *d, const char *path)
 }
 
 static const struct disk_ops ops = {
-	.open = md_open, .close = md_close, .write_at = md_write_at, .read_at = md_read_at, .read = md_read, .sync = md_sync,
+	.open = md_open, .close = md_close, .write_at = md_write_at, .read_at = md_read_at, .read = md_read, .sync = md_sync, .sync_now = md_sync_now,
 	.zero = md_zero, .truncate = md_truncate, .sync_dir = md_sync_dir, .rename = md_rename, .remove = md_remove,
 	.list = md_list, .space = md_space, .lock = md_lock,
 };

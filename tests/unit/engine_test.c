@@ -1,0 +1,551 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/* The engine through its public interface, on a disk in memory: sends, pulls, delays, retries, restarts, refusals. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/obj.h"
+#include "base/props.h"
+#include "engine/engine.h"
+#include "record/record.h"
+#include "tests/lib/memdisk.h"
+
+struct test_clock {
+	struct clock base;
+	uint64_t ns;
+	int64_t wall_ms;
+};
+
+static uint64_t mono(struct clock *c)
+{
+	return ((struct test_clock *)(void *)c)->ns;
+}
+
+static int64_t wall(struct clock *c)
+{
+	return ((struct test_clock *)(void *)c)->wall_ms + (int64_t)(((struct test_clock *)(void *)c)->ns / MS_NS);
+}
+
+static const struct clock_ops clock_ops = {mono, wall};
+
+struct world {
+	struct memdisk disk;
+	struct testlog log;
+	struct test_clock clock;
+	struct prng prng;
+	struct engine_conf conf;
+	struct engine *e;
+	char why[256];
+};
+
+static void world_init(struct world *w)
+{
+	memset(w, 0, sizeof *w);
+	memdisk_init(&w->disk);
+	testlog_init(&w->log);
+	w->clock = (struct test_clock){{&clock_ops}, SEC_NS, 1700000000000};
+	prng_init(&w->prng, 7);
+	engine_conf_default(&w->conf);
+	w->conf.segment_bytes = 1u << 20;
+	w->conf.block_bytes = 16384;
+	w->conf.max_message = 256u << 10;
+	w->conf.unsynced_bytes = w->conf.ahead_bytes = 512u << 10;
+	w->conf.snapshot_bytes = 256u << 10;
+	w->conf.cache_bytes = 256u << 10;
+}
+
+static enum status world_open(struct world *w)
+{
+	struct engine_env env = {&w->clock.base, &w->disk.disk, &w->prng, &w->log.log};
+	return engine_open(&w->e, &env, &w->conf, w->why, sizeof w->why);
+}
+
+static void turns(struct world *w, uint64_t ms)
+{
+	uint64_t end = w->clock.ns + ms * MS_NS;
+	for (unsigned i = 0; i < 100000 && w->e != NULL; i++) {
+		uint64_t due = engine_turn(w->e);
+		memdisk_run(&w->disk);
+		if (due > w->clock.ns) {
+			if (w->clock.ns >= end)
+				return;
+			w->clock.ns = u64_min(due, end);
+		}
+	}
+}
+
+static void on_closed(void *arg)
+{
+	((struct world *)arg)->e = NULL;
+}
+
+static void world_close(struct world *w)
+{
+	engine_close(w->e, on_closed, w);
+	turns(w, 5000);
+	assert_null(w->e);
+}
+
+static void world_fini(struct world *w)
+{
+	if (w->e != NULL)
+		world_close(w);
+	memdisk_fini(&w->disk);
+}
+
+struct answer {
+	union {
+		struct engine_ask ask;
+		struct engine_send send;
+		struct engine_pull pull;
+		struct engine_topic topic;
+		struct engine_send_back back;
+		struct engine_offset offset;
+		struct engine_range range;
+		struct engine_find find;
+		struct engine_view view;
+	} u;
+	bool done;
+	enum status st;
+	struct buf bytes; /* of a pull */
+};
+
+static void on_done(struct engine_ask *a, enum status st)
+{
+	struct answer *r = (struct answer *)(void *)a;
+	assert_false(r->done);
+	r->done = true;
+	r->st = st;
+	if (a->verb == ENGINE_PULL)
+		for (unsigned i = 0; i < r->u.pull.n_pieces; i++)
+			buf_slice(&r->bytes, r->u.pull.pieces[i].bytes);
+	if (a->verb == ENGINE_FIND)
+		for (unsigned i = 0; i < r->u.find.count; i++)
+			buf_slice(&r->bytes, r->u.find.pieces[i].bytes);
+}
+
+static enum status finish(struct world *w, struct answer *r)
+{
+	for (unsigned i = 0; i < 1000 && !r->done; i++)
+		turns(w, 1);
+	assert_true(r->done);
+	return r->st;
+}
+
+static enum status send_props(struct world *w, const char *topic, int32_t queue, struct slice body, const char *props, struct answer *r)
+{
+	memset(r, 0, sizeof *r);
+	r->u.ask.done = on_done;
+	r->u.send.msg = (struct msg){.topic = slice_str(topic), .body = body, .props = slice_str(props), .queue = queue, .max_reconsume = -1};
+	r->u.send.default_topic = SLICE_LIT("TBW102");
+	r->u.send.default_queues = 4;
+	engine_send(w->e, &r->u.send);
+	return finish(w, r);
+}
+
+static enum status pull(struct world *w, const char *topic, int32_t queue, uint64_t from, struct answer *r)
+{
+	memset(r, 0, sizeof *r);
+	r->u.ask.done = on_done;
+	r->u.pull.topic = slice_str(topic);
+	r->u.pull.queue = queue;
+	r->u.pull.from = from;
+	r->u.pull.max_msgs = 32;
+	r->u.pull.max_bytes = 1u << 20;
+	engine_pull(w->e, &r->u.pull);
+	return finish(w, r);
+}
+
+static struct record first_record(struct answer *r)
+{
+	struct record rec;
+	assert_int_equal(record_decode(buf_view(&r->bytes), &rec), ST_OK);
+	return rec;
+}
+
+static void test_send_and_pull(void **state)
+{
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int i = 0; i < 10; i++) {
+		char body[32];
+		snprintf(body, sizeof body, "body-%d", i);
+		assert_int_equal(send_props(&w, "orders", 1, slice_str(body), "TAGS\1TagA\2KEYS\1k1 k2", &r), ST_OK);
+		assert_int_equal(r.u.send.offset, i);
+		assert_true(r.u.send.durable);
+	}
+	assert_int_equal(pull(&w, "orders", 1, 0, &r), ST_OK);
+	assert_int_equal(r.u.pull.count, 10);
+	assert_int_equal(r.u.pull.next, 10);
+	struct slice rest = buf_view(&r.bytes);
+	for (int i = 0; i < 10; i++) {
+		struct record rec;
+		assert_int_equal(record_decode(rest, &rec), ST_OK);
+		assert_int_equal(rec.queue_offset, i);
+		assert_int_equal(record_check(slice_of(rest.p, rec.size), rec.position, false, &rec), ST_OK);
+		rest = slice_skip(rest, rec.size);
+	}
+	buf_fini(&r.bytes);
+	assert_int_equal(pull(&w, "orders", 1, 10, &r), ST_EMPTY);
+	assert_int_equal(pull(&w, "orders", 1, 11, &r), ST_MOVED);
+	assert_int_equal(r.u.pull.next, 10);
+	assert_int_equal(pull(&w, "orders", 7, 0, &r), ST_NO_QUEUE);
+	assert_int_equal(pull(&w, "nothing", 0, 0, &r), ST_NO_TOPIC);
+	world_fini(&w);
+}
+
+static void test_restart_keeps_all(void **state)
+{
+	struct world w;
+	struct answer r;
+	uint8_t body[3000];
+	(void)state;
+	world_init(&w);
+	memset(body, 'x', sizeof body);
+	for (int life = 0; life < 4; life++) {
+		assert_int_equal(world_open(&w), ST_OK);
+		for (int i = 0; i < 500; i++) {
+			assert_int_equal(send_props(&w, "orders", i % 4, slice_of(body, (size_t)(i * 7) % sizeof body), "", &r), ST_OK);
+			assert_int_equal(r.u.send.offset, life * 125 + i / 4);
+		}
+		if (life % 2 == 0) {
+			world_close(&w);
+		} else {
+			engine_abandon(w.e);
+			w.e = NULL;
+			memdisk_crash(&w.disk, &w.prng);
+		}
+	}
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int q = 0; q < 4; q++) {
+		uint64_t at = 0;
+		for (;;) {
+			enum status st = pull(&w, "orders", q, at, &r);
+			if (st == ST_EMPTY)
+				break;
+			assert_int_equal(st, ST_OK);
+			assert_int_equal(first_record(&r).queue_offset, at);
+			at = r.u.pull.next;
+			buf_fini(&r.bytes);
+		}
+		assert_int_equal(at, 500);
+	}
+	world_fini(&w);
+}
+
+static void test_delay_is_never_early(void **state)
+{
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("now"), "", &r), ST_OK);
+	uint64_t sent = w.clock.ns;
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("later"), "DELAY\0012\2", &r), ST_OK);
+	turns(&w, 4990 - (w.clock.ns - sent) / MS_NS);
+	assert_int_equal(pull(&w, "orders", 0, 1, &r), ST_EMPTY);
+	turns(&w, 50);
+	assert_int_equal(pull(&w, "orders", 0, 1, &r), ST_OK);
+	struct record rec = first_record(&r);
+	struct slice v;
+	assert_true(slice_eq_str(rec.body, "later"));
+	assert_false(props_get(rec.props, SLICE_LIT("REAL_TOPIC"), &v));
+	buf_fini(&r.bytes);
+	/* Delivered once, also after a restart. */
+	engine_abandon(w.e);
+	memdisk_crash(&w.disk, NULL);
+	assert_int_equal(world_open(&w), ST_OK);
+	turns(&w, 6000);
+	assert_int_equal(pull(&w, "orders", 0, 2, &r), ST_EMPTY);
+	world_fini(&w);
+}
+
+static void test_parked_survives(void **state)
+{
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("later"), "DELAY\0013\2", &r), ST_OK);
+	engine_abandon(w.e);
+	memdisk_crash(&w.disk, NULL);
+	assert_int_equal(world_open(&w), ST_OK);
+	turns(&w, 9000);
+	assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_EMPTY);
+	turns(&w, 1100);
+	assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_OK);
+	buf_fini(&r.bytes);
+	world_fini(&w);
+}
+
+static void test_refusals(void **state)
+{
+	struct world w;
+	struct answer r;
+	static uint8_t big[300u << 10];
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 9, SLICE_LIT("x"), "", &r), ST_NO_QUEUE);
+	assert_int_equal(send_props(&w, "or/ders", 0, SLICE_LIT("x"), "", &r), ST_BAD_NAME);
+	assert_int_equal(send_props(&w, "", 0, SLICE_LIT("x"), "", &r), ST_BAD_NAME);
+	assert_int_equal(send_props(&w, "SCHEDULE_TOPIC_XXXX", 0, SLICE_LIT("x"), "", &r), ST_DENIED);
+	assert_int_equal(send_props(&w, "rmq_sys_gantry_state", 0, SLICE_LIT("x"), "", &r), ST_DENIED);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("x"), "DELAY\0011\2REAL_TOPIC\1rmq_sys_gantry_state\2", &r), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, slice_of(big, sizeof big), "", &r), ST_TOO_BIG);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("x"), "TRAN_MSG\1true\2", &r), ST_DENIED);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("x"), "TIMER_DELAY_MS\0015\2", &r), ST_UNSUPPORTED);
+	assert_int_equal(send_props(&w, "%RETRY%nobody", 0, SLICE_LIT("x"), "", &r), ST_NO_TOPIC);
+	world_fini(&w);
+}
+
+static void test_io_error_poisons(void **state)
+{
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("one"), "", &r), ST_OK);
+	w.disk.sync_fails = ST_IO;
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("two"), "", &r), ST_IO);
+	w.disk.sync_fails = ST_OK;
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("three"), "", &r), ST_IO);
+	/* What was acknowledged can still be read. */
+	assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_OK);
+	assert_int_equal(r.u.pull.count, 1);
+	buf_fini(&r.bytes);
+	world_fini(&w);
+}
+
+static void test_foreign_folder_is_refused(void **state)
+{
+	struct world w;
+	size_t n;
+	(void)state;
+	world_init(&w);
+	memdisk_put(&w.disk, "commitlog/00000000000000000000", "hello", 5);
+	assert_int_equal(world_open(&w), ST_VERSION);
+	assert_int_equal(memdisk_bytes(&w.disk, "commitlog/00000000000000000000", &n) != NULL && n == 5, 1);
+	assert_null(memdisk_bytes(&w.disk, "format", &n));
+	memdisk_fini(&w.disk);
+}
+
+static void test_rot_is_refused(void **state)
+{
+	struct world w;
+	struct answer r;
+	size_t n;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int i = 0; i < 50; i++) {
+		assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("body"), "", &r), ST_OK);
+		turns(&w, 10);
+	}
+	world_close(&w);
+	w.conf.snapshot_bytes = 1u << 30;
+	uint8_t *log = memdisk_bytes(&w.disk, "commitlog/00000000000000000000", &n);
+	log[500] ^= 4;
+	/* The snapshot of the close covers it: the record is damaged, but what is behind the snapshot is whole. */
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(pull(&w, "orders", 0, 49, &r), ST_OK);
+	buf_fini(&r.bytes);
+	world_fini(&w);
+}
+
+static void test_topic_incarnations(void **state)
+{
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("old"), "KEYS\1k\2", &r), ST_OK);
+	memset(&r, 0, sizeof r);
+	r.u.ask.done = on_done;
+	r.u.topic.name = SLICE_LIT("orders");
+	engine_topic_drop(w.e, &r.u.topic);
+	assert_int_equal(finish(&w, &r), ST_OK);
+	assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_NO_TOPIC);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("new"), "", &r), ST_OK);
+	assert_int_equal(r.u.send.offset, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_OK);
+		assert_true(slice_eq_str(first_record(&r).body, "new"));
+		buf_fini(&r.bytes);
+		engine_abandon(w.e);
+		memdisk_crash(&w.disk, NULL);
+		assert_int_equal(world_open(&w), ST_OK);
+	}
+	world_fini(&w);
+}
+
+static void test_find_and_view(void **state)
+{
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("one"), "KEYS\1k1 k2\2UNIQ_KEY\1U1\2", &r), ST_OK);
+	uint64_t position = r.u.send.position;
+	assert_int_equal(send_props(&w, "orders", 1, SLICE_LIT("two"), "KEYS\1k2\2UNIQ_KEY\1U2\2", &r), ST_OK);
+	const char *keys[] = {"k1", "k2", "U1", "none"};
+	unsigned counts[] = {1, 2, 1, 0};
+	for (int life = 0; life < 2; life++) {
+		for (int i = 0; i < 4; i++) {
+			memset(&r, 0, sizeof r);
+			r.u.ask.done = on_done;
+			r.u.find.topic = SLICE_LIT("orders");
+			r.u.find.key = slice_str(keys[i]);
+			r.u.find.max = 32;
+			r.u.find.end_ms = INT64_MAX;
+			engine_find(w.e, &r.u.find);
+			assert_int_equal(finish(&w, &r), counts[i] > 0 ? ST_OK : ST_NOT_FOUND);
+			assert_int_equal(r.u.find.count, counts[i]);
+			buf_fini(&r.bytes);
+		}
+		memset(&r, 0, sizeof r);
+		r.u.ask.done = on_done;
+		r.u.view.position = position;
+		engine_view(w.e, &r.u.view);
+		assert_int_equal(finish(&w, &r), ST_OK);
+		memset(&r, 0, sizeof r);
+		r.u.ask.done = on_done;
+		r.u.view.position = position + 1;
+		engine_view(w.e, &r.u.view);
+		assert_int_equal(finish(&w, &r), ST_NOT_FOUND);
+		engine_abandon(w.e);
+		memdisk_crash(&w.disk, NULL);
+		assert_int_equal(world_open(&w), ST_OK);
+	}
+	world_fini(&w);
+}
+
+static void test_index_is_rebuilt(void **state)
+{
+	struct world w;
+	struct answer r;
+	size_t n;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int i = 0; i < 3000; i++)
+		assert_int_equal(send_props(&w, "orders", i % 3, SLICE_LIT("body of some length"), "", &r), ST_OK);
+	world_close(&w);
+	uint8_t *index = memdisk_bytes(&w.disk, "index/queues", &n);
+	assert_non_null(index);
+	memset(index, 0xee, n);
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int q = 0; q < 3; q++)
+		for (uint64_t at = 0; at < 1000; at = r.u.pull.next) {
+			assert_int_equal(pull(&w, "orders", q, at, &r), ST_OK);
+			assert_int_equal(first_record(&r).queue_offset, at);
+			buf_fini(&r.bytes);
+		}
+	world_close(&w);
+	memdisk_put(&w.disk, "index/queues", "", 0);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(pull(&w, "orders", 2, 999, &r), ST_OK);
+	buf_fini(&r.bytes);
+	world_fini(&w);
+}
+
+static void test_retention_by_size(void **state)
+{
+	struct world w;
+	struct answer r;
+	static uint8_t body[10000];
+	(void)state;
+	world_init(&w);
+	w.conf.retain_bytes = 3u << 20;
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int i = 0; i < 1000; i++) {
+		assert_int_equal(send_props(&w, "orders", 0, slice_of(body, sizeof body), "", &r), ST_OK);
+		turns(&w, 10);
+	}
+	turns(&w, 3000);
+	assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_MOVED);
+	uint64_t min = r.u.pull.next;
+	assert_in_range(min, 500, 800);
+	assert_int_equal(pull(&w, "orders", 0, min, &r), ST_OK);
+	buf_fini(&r.bytes);
+	engine_abandon(w.e);
+	memdisk_crash(&w.disk, &w.prng);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_MOVED);
+	assert_int_equal(r.u.pull.next, min);
+	assert_int_equal(pull(&w, "orders", 0, 999, &r), ST_OK);
+	buf_fini(&r.bytes);
+	world_fini(&w);
+}
+
+static void test_waiting_pull(void **state)
+{
+	struct world w;
+	struct answer p, r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("one"), "", &r), ST_OK);
+	memset(&p, 0, sizeof p);
+	p.u.ask.done = on_done;
+	p.u.pull = (struct engine_pull){.ask = {.done = on_done}, .topic = SLICE_LIT("orders"), .from = 1, .max_msgs = 32, .max_bytes = 1000, .wait_ms = 500,
+		.has_expr = true, .expr = SLICE_LIT("TagB")};
+	engine_pull(w.e, &p.u.pull);
+	turns(&w, 100);
+	assert_false(p.done);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("a"), "TAGS\1TagA\2", &r), ST_OK);
+	turns(&w, 100);
+	assert_false(p.done);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("b"), "TAGS\1TagB\2", &r), ST_OK);
+	turns(&w, 1);
+	assert_true(p.done);
+	assert_int_equal(p.st, ST_OK);
+	assert_int_equal(p.u.pull.count, 1);
+	assert_int_equal(first_record(&p).queue_offset, 2);
+	buf_fini(&p.bytes);
+	memset(&p, 0, sizeof p);
+	p.u.pull = (struct engine_pull){.ask = {.done = on_done}, .topic = SLICE_LIT("orders"), .from = 3, .max_msgs = 32, .max_bytes = 1000, .wait_ms = 500};
+	engine_pull(w.e, &p.u.pull);
+	turns(&w, 490);
+	assert_false(p.done);
+	turns(&w, 20);
+	assert_true(p.done);
+	assert_int_equal(p.st, ST_EMPTY);
+	world_fini(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_send_and_pull),
+		cmocka_unit_test(test_restart_keeps_all),
+		cmocka_unit_test(test_delay_is_never_early),
+		cmocka_unit_test(test_parked_survives),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_io_error_poisons),
+		cmocka_unit_test(test_foreign_folder_is_refused),
+		cmocka_unit_test(test_rot_is_refused),
+		cmocka_unit_test(test_topic_incarnations),
+		cmocka_unit_test(test_find_and_view),
+		cmocka_unit_test(test_index_is_rebuilt),
+		cmocka_unit_test(test_retention_by_size),
+		cmocka_unit_test(test_waiting_pull),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
