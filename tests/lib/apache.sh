@@ -72,6 +72,8 @@ launch() {
 	local cp
 	cp=$(classpath)
 	mkdir -p "$dir/home/conf"
+	# What an earlier run wrote must not be taken for this one's word.
+	rm -f "$dir/$name.out"
 	setsid java -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -XX:-UsePerfData -Duser.home="$dir" -Drocketmq.home.dir="$dir/home" \
 		-Drocketmq.client.logRoot="$dir/logs" -cp "$cp" "$main" "$@" > "$dir/$name.out" 2>&1 < /dev/null 9>&- &
 	echo $! > "$dir/$name.pid"

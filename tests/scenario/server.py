@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Gantry authors
+"""Starts, kills and stops the servers that scenarios and interoperability tests talk to. Loopback only."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+APACHE = os.path.join(ROOT, "tests", "lib", "apache.sh")
+PORTS = (21200, 21400)  # where free ports are looked for; override with GANTRY_TEST_PORTS=from-to
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 10.0
+
+
+class Broken(Exception):
+    """The server did not do what it must do to be tested at all."""
+
+
+def binary():
+    return os.environ.get("GANTRY") or os.path.join(ROOT, "build", "gantry")
+
+
+def _free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(span=10):
+    """The first of `span` free ports in a row."""
+    low, high = PORTS
+    if "GANTRY_TEST_PORTS" in os.environ:
+        low, high = map(int, os.environ["GANTRY_TEST_PORTS"].split("-"))
+    starts = list(range(low, high - span + 1, span))
+    random.shuffle(starts)
+    for start in starts:
+        if all(_free(p) for p in range(start, start + span)):
+            return start
+    raise Broken("no %d free ports in a row between %d and %d" % (span, low, high))
+
+
+def listening(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+        return True
+    except OSError:
+        return False
+
+
+class Gantry:
+    """One broker with its name server. Ports: base+2 the broker (its fast port is base), base+3 the name server."""
+    kind = "gantry"
+
+    def __init__(self, folder, base=None, settings=None, args=None):
+        self.folder = os.path.abspath(folder)
+        base = free_ports() if base is None else base
+        self.port, self.ns_port = base + 2, base + 3
+        self.settings = dict(settings or {})
+        self.extra = list(args or [])
+        self.process = None
+        self.data = os.path.join(self.folder, "data")
+        self.log = os.path.join(self.folder, "gantry.log")
+        os.makedirs(self.folder, exist_ok=True)
+
+    @property
+    def ns(self):
+        return "127.0.0.1:%d" % self.ns_port
+
+    def command(self, **more):
+        settings = {"listenPort": self.port, "namesrvPort": self.ns_port}
+        settings.update(self.settings)
+        settings.update(more)
+        out = [binary(), "start", "--data", self.data] + self.extra
+        for key, value in settings.items():
+            out += ["--set", "%s=%s" % (key, value)]
+        return out
+
+    def launch(self, **more):
+        """Starts the process and does not wait for it."""
+        if not os.path.exists(binary()):
+            raise Broken("there is no program %s" % binary())
+        with open(self.log, "ab") as out:
+            self.process = subprocess.Popen(self.command(**more), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                            start_new_session=True)
+
+    def start(self, **more):
+        self.launch(**more)
+        end = time.monotonic() + START_LIMIT_S
+        for port in (self.port, self.ns_port):
+            while not listening(port):
+                if self.process.poll() is not None:
+                    raise Broken("the server ended with %d while starting:\n%s" % (self.process.returncode, self.tail()))
+                if time.monotonic() > end:
+                    raise Broken("the server does not listen on %d after %g s:\n%s" % (port, START_LIMIT_S, self.tail()))
+                time.sleep(0.002)
+        return self
+
+    def kill(self):
+        """kill -9, as a crash of the process."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self):
+        """SIGTERM; returns the exit status, or None where it had to be killed."""
+        if not self.process:
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return None
+        finally:
+            self.process = None
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def tail(self, lines=15):
+        try:
+            with open(self.log, "rb") as f:
+                return b"\n".join(f.read().splitlines()[-lines:]).decode(errors="replace")
+        except OSError:
+            return ""
+
+
+class Apache:
+    """Apache's own broker and name server, to check the tests themselves. The same ports as Gantry."""
+    kind = "apache"
+
+    def __init__(self, folder, base=None, settings=None, args=None):
+        self.folder = os.path.abspath(folder)
+        base = free_ports() if base is None else base
+        self.port, self.ns_port = base + 2, base + 4
+        self.settings = dict(settings or {})
+        self.extra = list(args or [])
+        self.log = os.path.join(self.folder, "apache.log")
+        self.flush = self.settings.pop("flushDiskType", "SYNC_FLUSH")
+        # Its protection against load does not suit a machine that runs many clients on two cores.
+        self.settings.setdefault("brokerFastFailureEnable", "false")
+        os.makedirs(self.folder, exist_ok=True)
+
+    @property
+    def ns(self):
+        return "127.0.0.1:%d" % self.ns_port
+
+    def _script(self, *words):
+        with open(self.log, "ab") as out:
+            done = subprocess.run([APACHE] + [str(w) for w in words], stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=300,
+                                  check=False)
+        if done.returncode != 0:
+            raise Broken("apache.sh %s failed:\n%s" % (words[0], self.tail()))
+
+    def start_ns(self):
+        self._script("start-ns", self.folder, self.ns_port)
+        return self
+
+    def start_broker(self, ns=None, **more):
+        settings = dict(self.settings, **more)
+        flush = settings.pop("flushDiskType", self.flush)
+        self._script("start-broker", self.folder, ns or self.ns, self.port, flush, *["%s=%s" % kv for kv in settings.items()])
+        return self
+
+    def start(self, **more):
+        if not os.path.exists(os.path.join(self.folder, "namesrv.pid")):
+            self.start_ns()
+        return self.start_broker(**more)
+
+    def kill(self):
+        if os.path.exists(os.path.join(self.folder, "broker.pid")):
+            self._script("kill-broker", self.folder)
+
+    def stop(self):
+        """Its own shutdown takes 20 s and is nothing that these tests are about."""
+        for name in ("broker.pid", "namesrv.pid"):
+            path = os.path.join(self.folder, name)
+            if os.path.exists(path):
+                with open(path, encoding="ascii") as f:
+                    try:
+                        os.kill(int(f.read()), signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                os.remove(path)
+        return 0
+
+    def alive(self):
+        try:
+            with open(os.path.join(self.folder, "broker.pid"), encoding="ascii") as f:
+                os.kill(int(f.read()), 0)
+            return True
+        except (OSError, ValueError):
+            return False
+
+    def tail(self, lines=15):
+        try:
+            with open(self.log, "rb") as f:
+                return b"\n".join(f.read().splitlines()[-lines:]).decode(errors="replace")
+        except OSError:
+            return ""
+
+
+def make(kind, folder, **how):
+    return {"gantry": Gantry, "apache": Apache}[kind](folder, **how)
