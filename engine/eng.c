@@ -378,8 +378,7 @@ void engine_abandon(struct engine *e)
 	groups_fini(g);
 	reader_fini(g);
 	delay_fini(g);
-	if (g->qi != NULL)
-		topics_fini(g);
+	topics_fini(g);
 	if (g->qi != NULL)
 		qi_close(g->qi);
 	if (g->ki != NULL)
