@@ -13,6 +13,7 @@
 #define QX_MAGIC 0x51455854u
 #define FILE_MAGIC 0x47515831u  /* "GQX1": the last letter is the version */
 #define SAVE_MAGIC 0x47515331u  /* "GQS1" */
+#define GENERATION_MAX 0x7FFFFFFFu /* of a snapshot that makes sense */
 enum { HEAD_UID = 0, HEAD_FIRST = 4, HEAD_CRC = 12 };               /* of an extent */
 enum { FILE_AT_MAGIC = 0, FILE_AT_LIFE = 4, FILE_AT_CRC = 8, FILE_HEAD = 12 };
 enum { LISTED_NO = 0, LISTED_FREE, LISTED_PARKED };
@@ -256,7 +257,7 @@ bool qx_sync(struct qx *x, struct disk_op *op, enum status *ret_now)
 void qx_snapshot_begin(struct qx *x)
 {
 	CHECK_OBJ(x, QX_MAGIC);
-	CHECK(!x->loading && x->generation < UINT32_MAX);
+	CHECK(!x->loading && x->generation < GENERATION_MAX);
 	x->generation++;
 }
 
@@ -330,7 +331,7 @@ enum status qx_load(struct qx *x, struct slice *rest)
 		return ST_VERSION;
 	if (!take_be32(rest, &life) || !take_be32(rest, &generation) || !take_be32(rest, &done) || !take_be32(rest, &n))
 		return ST_CORRUPT;
-	if (life == 0 || generation == 0 || generation == UINT32_MAX || done >= generation || n == 0 || n > QX_EXTENTS_MAX)
+	if (life == 0 || generation == 0 || generation >= GENERATION_MAX || done >= generation || n == 0 || n > QX_EXTENTS_MAX)
 		return ST_CORRUPT;
 	/* The file was started afresh behind this snapshot's back. A damaged head says nothing: each extent proves its own life. */
 	if (x->life != 0 && x->life != life)
