@@ -4,7 +4,7 @@
  */
 /*
  * What the machine allows, without a broker:
- *   bare sync FILE [--bytes N] [--seconds S]   pwrite + fdatasync at a growing offset of a file that was written full of zeros before
+ *   bare sync FILE [--bytes N] [--seconds S]   pwrite + fdatasync at a growing offset of a file full of zeros
  *   bare write FILE [...]                      the same without the sync: the page cache
  *   bare echo PORT [--reply N]                 a server that answers each frame (u32 length, u32 opaque, ...) with N bytes
  * The first two print one line of key=value.
@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -42,7 +43,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
 }
 
-/* ---- Disk --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Disk -------------------------------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {
@@ -90,16 +91,16 @@ static void disk(const char *path, bool sync, size_t bytes, double seconds)
 	size_t samples = n < SAMPLES ? n : SAMPLES;
 	qsort(took, samples, sizeof *took, by_value);
 	double s = (double)(now - start) / 1e9;
-	printf("mode=%s server=bare bytes=%zu seconds=%.3f messages=%llu rate=%.0f p50_us=%.1f p99_us=%.1f p999_us=%.1f max_us=%.1f valid=1 why=-\n",
-	       sync ? "sync" : "write", bytes, s, (unsigned long long)n, (double)n / s, took[samples / 2] / 1e3, took[samples * 99 / 100] / 1e3,
-	       took[samples * 999 / 1000] / 1e3, took[samples - 1] / 1e3);
+	printf("mode=%s server=bare bytes=%zu seconds=%.3f messages=%" PRIu64 " rate=%.0f", sync ? "sync" : "write", bytes, s, n, (double)n / s);
+	printf(" p50_us=%.1f p99_us=%.1f p999_us=%.1f max_us=%.1f valid=1 why=-\n", took[samples / 2] / 1e3,
+	       took[samples * 99 / 100] / 1e3, took[samples * 999 / 1000] / 1e3, took[samples - 1] / 1e3);
 	close(fd);
 	unlink(path);
 	free(record);
 	free(took);
 }
 
-/* ---- Echo --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Echo -------------------------------------------------------------------------------------------------------- */
 
 struct peer {
 	int fd;

@@ -18,7 +18,7 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
-/* ---- Clock, failure, measures (measure.c) ---------------------------------------------------------------------------------- */
+/* ---- Clock, failure, measures (measure.c) ------------------------------------------------------------------------ */
 
 uint64_t now_ns(void);
 int64_t wall_ms(void);
@@ -59,7 +59,7 @@ static inline uint64_t id_mix(uint64_t id)
 	return z ^ (z >> 31);
 }
 
-/* ---- Connections (net.c) ------------------------------------------------------------------------------------------------------ */
+/* ---- Connections (net.c) ----------------------------------------------------------------------------------------- */
 
 struct conn {
 	int fd;
@@ -84,7 +84,7 @@ void net_poll(uint64_t timeout_ns);
 /* Tries to connect once; returns the descriptor or -1. */
 int net_try(int port);
 
-/* ---- The remoting protocol (remoting.c) --------------------------------------------------------------------------------------- */
+/* ---- The remoting protocol (remoting.c) -------------------------------------------------------------------------- */
 
 struct rm_reply {
 	int code;
@@ -166,7 +166,7 @@ int64_t rm_max_offset(struct rm_caller *, const char *topic, int queue); /* 30 *
 /* The port of the first broker that a name server knows (106). */
 int rm_find_broker(int namesrv_port);
 
-/* ---- What is asked for, and the modes ----------------------------------------------------------------------------------------- */
+/* ---- What is asked for, and the modes ---------------------------------------------------------------------------- */
 
 struct options {
 	const char *mode;

@@ -9,6 +9,7 @@
 #include "tests/bench/bench.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -113,12 +114,12 @@ void mode_boot(void)
 	double stop_ms = (double)(now_ns() - term) / 1e6;
 	kill_child();
 	child = 0;
-	printf("mode=boot server=%s boot_ms=%.2f offset=%lld rss_kb=%llu idle_cpu=%.4f stop_ms=%.1f", opt.label, (double)(ready - start) / 1e6,
-	       (long long)offset, (unsigned long long)rss, idle_cpu, stop_ms);
+	printf("mode=boot server=%s boot_ms=%.2f offset=%" PRId64 " rss_kb=%" PRIu64, opt.label, (double)(ready - start) / 1e6, offset, rss);
+	printf(" idle_cpu=%.4f stop_ms=%.1f", idle_cpu, stop_ms);
 	verdict(opt.expect != 0 && (uint64_t)offset != opt.expect ? "offset-differs" : NULL);
 }
 
-/* ---- Idle connections --------------------------------------------------------------------------------------------------------- */
+/* ---- Idle connections -------------------------------------------------------------------------------------------- */
 
 static int answered;
 
@@ -154,9 +155,10 @@ void mode_idle(void)
 	uint64_t cpu = proc_cpu_us(opt.server_pid), quiet = now_ns();
 	while (now_ns() - quiet < (uint64_t)(opt.seconds * 1e9))
 		net_poll(SECOND_NS / 10);
-	printf("mode=idle server=%s conns=%d seconds=%.3f rate=%.0f rss_before_kb=%llu rss_after_kb=%llu bytes_per_conn=%.0f idle_cpu=%.4f", opt.label,
-	       opt.conns, s, opt.conns / s, (unsigned long long)rss, (unsigned long long)proc_rss_kb(opt.server_pid),
-	       ((double)proc_rss_kb(opt.server_pid) - (double)rss) * 1024 / opt.conns,
-	       (double)(proc_cpu_us(opt.server_pid) - cpu) / 1e6 / (opt.seconds > 0 ? opt.seconds : 1));
+	uint64_t rss_after = proc_rss_kb(opt.server_pid);
+	printf("mode=idle server=%s conns=%d seconds=%.3f rate=%.0f", opt.label, opt.conns, s, opt.conns / s);
+	printf(" rss_before_kb=%" PRIu64 " rss_after_kb=%" PRIu64 " bytes_per_conn=%.0f", rss, rss_after,
+	       ((double)rss_after - (double)rss) * 1024 / opt.conns);
+	printf(" idle_cpu=%.4f", (double)(proc_cpu_us(opt.server_pid) - cpu) / 1e6 / (opt.seconds > 0 ? opt.seconds : 1));
 	verdict(answered == opt.conns ? NULL : "not-all-answered");
 }

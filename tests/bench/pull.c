@@ -8,6 +8,7 @@
  */
 #include "tests/bench/bench.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,7 +42,7 @@ static void eat_records(int i, const struct rm_reply *r)
 	struct rm_record rec;
 	while (rm_record_next(&p, end, &rec)) {
 		if (rec.offset != q->next || rec.queue != (uint32_t)i)
-			fatal("queue %d: offset %llu of queue %u came where %llu was due", i, (unsigned long long)rec.offset, rec.queue, (unsigned long long)q->next);
+			fatal("queue %d: offset %" PRIu64 " of queue %u came where %" PRIu64 " was due", i, rec.offset, rec.queue, q->next);
 		q->next++;
 		messages++;
 		if (rec.body_len >= 8)
@@ -111,14 +112,15 @@ void mode_pull(void)
 			fatal("no answer to a pull within %d s", STALL_S);
 	}
 	double s = (double)(last_ns - start) / 1e9, n = messages > 0 ? (double)messages : 1;
-	printf("mode=pull server=%s conns=%d queues=%d max_msgs=%d header=%s loops=%d seconds=%.3f messages=%llu rate=%.0f mb_s=%.1f", opt.label,
-	       opt.conns, opt.queues, opt.max_msgs, opt.binary ? "binary" : "json", opt.loops, s, (unsigned long long)messages, n / s, (double)bytes / 1e6 / s);
+	uint64_t server_us = proc_cpu_us(opt.server_pid) - cpu;
+	printf("mode=pull server=%s conns=%d queues=%d max_msgs=%d header=%s loops=%d", opt.label, opt.conns, opt.queues, opt.max_msgs,
+	       opt.binary ? "binary" : "json", opt.loops);
+	printf(" seconds=%.3f messages=%" PRIu64 " rate=%.0f mb_s=%.1f", s, messages, n / s, (double)bytes / 1e6 / s);
 	printf(" per_pull=%.1f", n / (double)(pulls ? pulls : 1));
 	hist_print(&hist, "");
 	if (opt.server_pid > 0)
-		printf(" server_cpu_us=%.3f server_cpu=%.2f", (double)(proc_cpu_us(opt.server_pid) - cpu) / n,
-		       (double)(proc_cpu_us(opt.server_pid) - cpu) / 1e6 / s);
-	printf(" client_cpu_us=%.3f total=%llu ids=%016llx", (double)(self_cpu_us() - self) / n, (unsigned long long)messages, (unsigned long long)ids);
+		printf(" server_cpu_us=%.3f server_cpu=%.2f", (double)server_us / n, (double)server_us / 1e6 / s);
+	printf(" client_cpu_us=%.3f total=%" PRIu64 " ids=%016" PRIx64, (double)(self_cpu_us() - self) / n, messages, ids);
 	errors_print(&errors);
 	verdict(errors.total > 0 ? "errors" : messages != expected ? "count-differs" : messages == 0 ? "nothing-to-read" : NULL);
 }

@@ -17,7 +17,7 @@
 
 enum { VERSION = 479, LANGUAGE_OTHER = 7, BINARY_FIXED = 21, FRAME_MAX = 16 << 20, OPAQUE_DIGITS = 10 };
 
-/* ---- Reading ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Reading ----------------------------------------------------------------------------------------------------- */
 
 /* Steps over a string that starts behind the opening quote; returns what follows the closing one. */
 static const char *skip_string(const char *p, const char *end)
@@ -126,7 +126,7 @@ bool rm_number(const struct rm_reply *r, const char *key, int64_t *ret)
 	return false;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Writing ----------------------------------------------------------------------------------------------------- */
 
 static void put(struct rm_request *q, const void *bytes, size_t n)
 {
@@ -264,7 +264,7 @@ void rm_put_pull(struct conn *c, uint32_t opaque, const char *topic, int queue, 
 	conn_wrote(c, q.len);
 }
 
-/* ---- One request at a time ---------------------------------------------------------------------------------------------------- */
+/* ---- One request at a time --------------------------------------------------------------------------------------- */
 
 static void caller_input(struct conn *c)
 {

@@ -198,14 +198,15 @@ class Bench:
             self.rounds(kinds, one)
 
     def backlog(self):
-        """Fills a topic on each server once, then reads it from its beginning in turns."""
+        """Fills a topic on each server once, one message at a time over all queues, as producers do, so that neighbours in the log are of
+        different queues. Then reads it from its beginning in turns."""
         if not self.wanted("pull"):
             return
         count, kinds, topics, ids = self.args.backlog, self.kinds("gantry apache"), {}, {}
         for kind in kinds:
             server = self.server(kind, PAGE)
             topics[kind] = self.topic("backlog")
-            line = self.load("send", "--topic", topics[kind], "--conns", 8, "--window", 8, "--batch", 32, "--warmup", 0, "--count", count, server=server)
+            line = self.load("send", "--topic", topics[kind], "--conns", 8, "--window", 64, "--warmup", 0, "--count", count, server=server)
             self.note("fill", kind, line)
             ids[kind] = line.get("ids")
             self.settle()
@@ -344,8 +345,8 @@ def arguments():
     p.add_argument("--load", default=find("load"))
     p.add_argument("--bare", default=find("bare"))
     args = p.parse_args()
-    full = dict(rounds=3, seconds=4.0, backlog=8000000, topics=10000, apache_topics=2000, idle_conns=10000, recover_bytes=4 << 30)
-    quick = dict(rounds=1, seconds=2.0, backlog=1000000, topics=2000, apache_topics=200, idle_conns=1000, recover_bytes=1 << 30)
+    full = dict(rounds=3, seconds=4.0, backlog=4000000, topics=10000, apache_topics=2000, idle_conns=10000, recover_bytes=4 << 30)
+    quick = dict(rounds=1, seconds=2.0, backlog=500000, topics=2000, apache_topics=200, idle_conns=1000, recover_bytes=1 << 30)
     for key, value in (quick if args.quick else full).items():
         if getattr(args, key) is None:
             setattr(args, key, value)

@@ -12,6 +12,7 @@
  */
 #include "tests/bench/send.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,10 @@ struct lane {
 	unsigned oldest; /* fifo: the slot that the next answer belongs to */
 };
 
+struct mark {
+	uint64_t ns, acked, cpu_us, self_us;
+};
+
 static struct {
 	const struct codec *codec;
 	struct lane *lanes;
@@ -45,12 +50,12 @@ static struct {
 	bool sending, recording;
 	struct hist hist;
 	struct errors errors;
-	struct { uint64_t ns, acked, cpu_us, self_us; } from, to;
+	struct mark from, to; /* of what is measured */
 } run;
 
 static uint64_t schedule_ns(uint64_t id) { return run.start_ns + (uint64_t)((double)id * 1e9 / opt.rate); }
 
-/* ---- Requests and answers ----------------------------------------------------------------------------------------------------- */
+/* ---- Requests and answers ---------------------------------------------------------------------------------------- */
 
 static void submit(struct lane *l, uint64_t start_ns)
 {
@@ -121,7 +126,7 @@ static void lane_input(struct conn *c)
 		fill(l, c->read_ns);
 }
 
-/* ---- The run ------------------------------------------------------------------------------------------------------------------ */
+/* ---- The run ----------------------------------------------------------------------------------------------------- */
 
 static void open_lanes(void)
 {
@@ -160,13 +165,9 @@ static uint64_t send_due(uint64_t now)
 	return SECOND_NS / 100;
 }
 
-static void record(bool on, uint64_t now)
+static struct mark mark_now(uint64_t now)
 {
-	run.recording = on;
-	if (on)
-		run.from.ns = now, run.from.acked = run.acked, run.from.cpu_us = proc_cpu_us(opt.server_pid), run.from.self_us = self_cpu_us();
-	else
-		run.to.ns = now, run.to.acked = run.acked, run.to.cpu_us = proc_cpu_us(opt.server_pid), run.to.self_us = self_cpu_us();
+	return (struct mark){ .ns = now, .acked = run.acked, .cpu_us = proc_cpu_us(opt.server_pid), .self_us = self_cpu_us() };
 }
 
 static void loop(void)
@@ -177,16 +178,19 @@ static void loop(void)
 	uint64_t give_up = UINT64_MAX;
 	bool recorded = false;
 	while (run.sending || run.in_flight > 0) {
-		if (!recorded && !run.recording && now >= record_from)
-			record(true, now);
+		if (!recorded && !run.recording && now >= record_from) {
+			run.from = mark_now(now);
+			run.recording = true;
+		}
 		if (run.sending && (now >= run.stop_ns || (run.next_id >= run.limit && run.in_flight == 0))) {
-			record(false, now);
+			run.to = mark_now(now);
+			run.recording = false;
 			recorded = true;
 			run.sending = false;
 			give_up = now + DRAIN_S * SECOND_NS;
 		}
 		if (now > give_up)
-			fatal("%llu requests were never answered", (unsigned long long)run.in_flight);
+			fatal("%" PRIu64 " requests were never answered", run.in_flight);
 		wait = opt.rate > 0 ? send_due(now) : SECOND_NS / 100;
 		net_poll(opt.spin ? 0 : wait);
 		now = now_ns();
@@ -197,15 +201,14 @@ static void print(void)
 {
 	double s = (double)(run.to.ns - run.from.ns) / 1e9;
 	double n = (double)(run.to.acked - run.from.acked);
-	printf("mode=%s server=%s conns=%d window=%d body=%d batch=%d queues=%d header=%s wait=%d offered=%.0f", opt.mode, opt.label, opt.conns,
-	       opt.window, opt.body, opt.batch, opt.queues, opt.binary ? "binary" : "json", opt.wait, opt.rate);
-	printf(" seconds=%.3f messages=%.0f rate=%.0f", s, n, n / s);
+	printf("mode=%s server=%s conns=%d window=%d body=%d batch=%d queues=%d", opt.mode, opt.label, opt.conns, opt.window, opt.body,
+	       opt.batch, opt.queues);
+	printf(" header=%s wait=%d offered=%.0f seconds=%.3f messages=%.0f rate=%.0f", opt.binary ? "binary" : "json", opt.wait, opt.rate, s, n, n / s);
 	hist_print(&run.hist, "");
 	if (opt.server_pid > 0)
 		printf(" server_cpu_us=%.3f server_cpu=%.2f", (double)(run.to.cpu_us - run.from.cpu_us) / (n > 0 ? n : 1),
 		       (double)(run.to.cpu_us - run.from.cpu_us) / 1e6 / s);
-	printf(" client_cpu_us=%.3f total=%llu ids=%016llx", (double)(run.to.self_us - run.from.self_us) / (n > 0 ? n : 1),
-	       (unsigned long long)run.acked, (unsigned long long)run.ids);
+	printf(" client_cpu_us=%.3f total=%" PRIu64 " ids=%016" PRIx64, (double)(run.to.self_us - run.from.self_us) / (n > 0 ? n : 1), run.acked, run.ids);
 }
 
 void mode_send(const struct codec *codec)
@@ -234,7 +237,7 @@ void mode_send(const struct codec *codec)
 	print();
 	if (watch != NULL) {
 		hist_print(watch_hist(watch), "deliver_");
-		printf(" delivered=%llu", (unsigned long long)watch_seen(watch));
+		printf(" delivered=%" PRIu64, watch_seen(watch));
 	}
 	errors_print(&run.errors);
 	const char *why = codec->verify(run.stored, (unsigned)opt.queues);

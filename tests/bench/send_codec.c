@@ -41,7 +41,7 @@ static void fill_body(char *p, int n)
 		p[i] = (char)('a' + (id_mix((uint64_t)i) >> 32) % 26);
 }
 
-/* ---- Remoting ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Remoting ---------------------------------------------------------------------------------------------------- */
 
 struct template {
 	char *bytes;
@@ -187,7 +187,7 @@ const struct codec codec_remoting = {
 	.take = remoting_take, .verify = remoting_verify,
 };
 
-/* ---- Redis -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Redis ------------------------------------------------------------------------------------------------------- */
 
 static char *redis_bytes;
 static size_t redis_len, redis_id_at;
@@ -199,7 +199,8 @@ static void redis_prepare(void)
 	if (opt.body < UNIQ_DIGITS)
 		fatal("at least %d bytes of body", UNIQ_DIGITS);
 	redis_bytes = take_memory((size_t)opt.body + 256);
-	redis_len = (size_t)sprintf(redis_bytes, "*5\r\n$4\r\nXADD\r\n$%zu\r\n%s\r\n$1\r\n*\r\n$1\r\nb\r\n$%d\r\n", strlen(opt.topic), opt.topic, opt.body);
+	redis_len = (size_t)sprintf(redis_bytes, "*5\r\n$4\r\nXADD\r\n$%zu\r\n%s\r\n$1\r\n*\r\n$1\r\nb\r\n$%d\r\n", strlen(opt.topic), opt.topic,
+				    opt.body);
 	redis_id_at = redis_len;
 	fill_body(redis_bytes + redis_len, opt.body);
 	redis_len += (size_t)opt.body;
@@ -254,7 +255,7 @@ const struct codec codec_redis = {
 	.take = redis_take, .verify = redis_verify,
 };
 
-/* ---- Echo: u32 length of the rest | u32 opaque | padding ---------------------------------------------------------------------- */
+/* ---- Echo: u32 length of the rest | u32 opaque | padding --------------------------------------------------------- */
 
 static char *echo_bytes;
 

@@ -26,7 +26,7 @@ static struct first *firsts;
 
 static void name_of(char *at, int i) { snprintf(at, NAME_MAX_BYTES, "%s_%d", opt.topic, i); }
 
-/* ---- Creation ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Creation ---------------------------------------------------------------------------------------------------- */
 
 static void put_creation(int i)
 {
@@ -68,7 +68,7 @@ static void wait_for_all(void)
 		net_poll(SECOND_NS / 10);
 }
 
-/* ---- First messages ----------------------------------------------------------------------------------------------------------- */
+/* ---- First messages ---------------------------------------------------------------------------------------------- */
 
 static void put_pull(int i)
 {
@@ -191,8 +191,8 @@ void mode_topics(void)
 	conn_flush(&creator);
 	wait_for_all();
 	double create_s = (double)(now_ns() - start) / 1e9;
-	printf("mode=topics server=%s topics=%d window=%d queues=%d created=%d create_s=%.3f rate=%.0f", opt.label, opt.topics, opt.window, opt.queues,
-	       finished, create_s, finished / create_s);
+	printf("mode=topics server=%s topics=%d window=%d queues=%d", opt.label, opt.topics, opt.window, opt.queues);
+	printf(" created=%d create_s=%.3f rate=%.0f", finished, create_s, finished / create_s);
 	bool all = finished == opt.topics && errors.total == 0;
 	if (all) {
 		firsts = calloc((size_t)opt.topics, sizeof *firsts);

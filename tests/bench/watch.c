@@ -5,6 +5,7 @@
 /* A consumer beside an open-loop sender: long polls on every queue, and how long after its scheduled moment each message came. */
 #include "tests/bench/bench.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum { FOUND = 0, NOT_FOUND = 19, WAIT_MS = 15000 };
@@ -23,7 +24,10 @@ struct watch {
 	struct watched *queues;
 };
 
-static void ask(struct watched *q) { rm_put_pull(&q->conn, OPAQUE_BASE | (uint32_t)q->queue, opt.topic, q->queue, q->next, WAIT_MS); }
+static void ask(struct watched *q)
+{
+	rm_put_pull(&q->conn, OPAQUE_BASE | (uint32_t)q->queue, opt.topic, q->queue, q->next, WAIT_MS);
+}
 
 static void watch_input(struct conn *c)
 {
@@ -40,7 +44,7 @@ static void watch_input(struct conn *c)
 		while (rm_record_next(&p, end, &rec)) {
 			uint64_t due = w->start_ns + (uint64_t)((double)be64_get(rec.body) * 1e9 / w->per_second);
 			if (rec.offset != q->next)
-				fatal("queue %d: offset %llu was delivered where %llu was due", q->queue, (unsigned long long)rec.offset, (unsigned long long)q->next);
+				fatal("queue %d: offset %" PRIu64 " came where %" PRIu64 " was due", q->queue, rec.offset, q->next);
 			q->next++;
 			w->seen++;
 			if (due >= w->record_from_ns)
