@@ -428,11 +428,15 @@ static void poison(struct clog *c, const char *what, enum status st)
 		status_text(st), (unsigned long long)c->written, (unsigned long long)c->durable);
 }
 
-/* Writes blocks in memory up to 'limit', which lies in segment s. */
+/*
+ * Writes blocks in memory up to 'limit', which lies in segment s. The last page is made whole with zeros, over the zeros that stand there: the space
+ * was zeroed around the page cache, and a page that is only written in part would be read from the disk first.
+ */
 static bool write_span(struct clog *c, struct segment *s, uint64_t limit)
 {
-	enum { MAX = 64 };
-	struct slice v[MAX];
+	enum { MAX = 64, PAGE = 4096 };
+	static const uint8_t zeros[PAGE];
+	struct slice v[MAX + 1];
 	while (c->written < limit) {
 		uint64_t at = c->written;
 		unsigned n = 0;
@@ -443,6 +447,8 @@ static bool write_span(struct clog *c, struct segment *s, uint64_t limit)
 			v[n++] = slice_of(b->blob.p + (at - b->start), take);
 			at += take;
 		}
+		if (at == limit && at % PAGE != 0)
+			v[n++] = slice_of(zeros, PAGE - at % PAGE);
 		enum status st = s->file->ops->write_at(s->file, c->written - s->start, v, n);
 		if (st != ST_OK) {
 			poison(c, "write", st);

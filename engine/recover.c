@@ -289,10 +289,10 @@ static enum status apply_record(struct eng *g, struct walker *w, const struct re
 		return st;
 	if (r->position >= ki_covered(g->ki))
 		keys_add(g, r, true);
-	if (r->prepared > 0 && slice_starts(r->topic, SLICE_LIT(DLQ_PREFIX)))
+	if (r->prepared > 0) { /* the copy is the decision: it settles what it is a copy of, whichever of the two that is */
 		groups_copy_replayed(g, r);
-	else if (r->prepared > 0)
 		delay_replayed(g, (uint64_t)r->prepared);
+	}
 	return ST_OK;
 }
 

@@ -16,6 +16,7 @@
 #include "engine/eng.h"
 
 #define STATE_RECORD_MAX (256u << 10) /* bytes of items in one record of dirty state */
+#define STATE_ITEM_MAX (128u << 10)   /* one item is never larger: what dirty state may be over its record's bound */
 #define STATE_MARK_EVERY (1u << 20)   /* log bytes after which the durable mark is written even when nothing is dirty */
 
 size_t state_item_begin(struct buf *b, enum state_type type)
@@ -121,14 +122,15 @@ void state_flush(struct eng *g)
 	if (!dirty && !(rides && marks))
 		return;
 	/* Room first, so that what is collected cannot fail to be appended. One record a turn: the rest goes with the next. */
-	if (append_room(g, APPEND_STATE, 2 * max) != ST_OK) {
+	uint32_t room = (uint32_t)u64_min(max + STATE_ITEM_MAX, g->conf.segment_bytes / 2);
+	if (append_room(g, APPEND_STATE, room) != ST_OK) {
 		if (dirty)
 			g->state_due_ns = g->now_ns + g->conf.offset_sync_ms * MS_NS;
 		return;
 	}
 	buf_reset(&g->state_items);
 	bool more = dirty && groups_state_dirty(g, &g->state_items, max);
-	CHECK(g->state_items.n <= 2 * max - RECORD_SIZE_MIN - sizeof TOPIC_STATE - 64);
+	CHECK(g->state_items.n <= room - RECORD_SIZE_MIN - sizeof TOPIC_STATE - 64);
 	if (g->state_items.n > 0 || marks)
 		CHECK(append_items(g, buf_view(&g->state_items), NULL, NULL, 0, NULL) == ST_OK);
 	if (dirty)
