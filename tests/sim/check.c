@@ -20,6 +20,7 @@ struct scan {
 	uint64_t min, max;
 	uint64_t *positions; /* [max - min] */
 	size_t n, cap;
+	uint64_t last_id;    /* of the messages that were not delayed */
 };
 
 struct checker {
@@ -203,13 +204,9 @@ static void see_message(struct checker *c, int what, int32_t queue, const struct
 	m->position = r->position;
 	/* Sent in the order of ids. */
 	if (m->delay == 0) {
-		static uint64_t last_id;
-
-		if (r->queue_offset == s->min)
-			last_id = 0;
-		MUST(l, id > last_id || c->lossy, "%s/%d at %llu: message %llu stands behind %llu, which was sent later", t->name, queue,
-			(unsigned long long)r->queue_offset, (unsigned long long)id, (unsigned long long)last_id);
-		last_id = id;
+		MUST(l, id > s->last_id || c->lossy, "%s/%d at %llu: message %llu stands behind %llu, which was sent later", t->name, queue,
+			(unsigned long long)r->queue_offset, (unsigned long long)id, (unsigned long long)s->last_id);
+		s->last_id = id;
 	}
 	if (s->n == s->cap) {
 		s->cap = s->cap == 0 ? 64 : s->cap * 2;

@@ -46,7 +46,7 @@ _Noreturn void fail(struct life *l, const char *fmt, ...)
 		(unsigned long long)l->world.conf.segment_bytes, l->world.conf.block_bytes, l->world.conf.flush == FLUSH_SYNC ? "sync" : "async");
 	fprintf(stderr, "     again: sim --seed %llu --crashes 1 --steps %u%s --verbose\n", (unsigned long long)l->seed, l->opt->steps,
 		l->opt->lying ? " --lying-sync" : "");
-	exit(1);
+	_Exit(1); /* nothing is freed: what leaks is of no interest now */
 }
 
 /* ---- Bodies ----------------------------------------------------------------------------------------------------------------- */
