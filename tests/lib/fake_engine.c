@@ -377,7 +377,7 @@ static void fill(struct fake_engine *e, struct engine_ask *a, enum status st, vo
 
 static void answer(struct fake_engine *e, struct engine_ask *a, enum status st)
 {
-	struct member_info *scratch = mem_array(FAKE_MEMBERS_MAX, sizeof(*scratch));
+	struct member_info *scratch = a->verb == ENGINE_MEMBERS ? mem_array(e->n_members + 1, sizeof(*scratch)) : NULL;
 
 	fill(e, a, st, scratch);
 	if (a->done != NULL)
