@@ -42,6 +42,7 @@ struct posix_file {
 	struct disk_file base;
 	uint32_t magic;
 	int fd;
+	unsigned refs;         /* its owner's, and one of each op under way: a worker never writes to a number that means another file */
 	struct posix_disk *disk;
 };
 
@@ -167,20 +168,34 @@ static enum status posix_open(struct disk *base, const char *path, unsigned flag
 		return ST_IO;
 	}
 	f = mem_new(sizeof(*f));
-	*f = (struct posix_file){.base = {&posix_ops}, .magic = FILE_MAGIC, .fd = fd, .disk = d};
+	*f = (struct posix_file){.base = {&posix_ops}, .magic = FILE_MAGIC, .fd = fd, .refs = 1, .disk = d};
 	*ret = &f->base;
 	if (ret_size != NULL)
 		*ret_size = (uint64_t)s.st_size;
 	return ST_OK;
 }
 
-static void posix_close(struct disk_file *base)
+static void file_drop(void *file)
 {
-	struct posix_file *f = file_of(base);
+	struct posix_file *f = file;
 
+	CHECK_OBJ(f, FILE_MAGIC);
+	if (--f->refs > 0)
+		return;
 	close(f->fd);
 	f->magic = 0;
 	mem_free(f);
+}
+
+static void posix_close(struct disk_file *base) { file_drop(file_of(base)); }
+
+static void start_job(struct posix_file *f, struct job job)
+{
+	job.fd = f->fd;
+	job.file = f;
+	job.let_go = file_drop;
+	f->refs++;
+	work_put(&f->disk->work, &job);
 }
 
 static enum status posix_write_at(struct disk_file *base, uint64_t at, const struct slice *v, unsigned n)
@@ -217,8 +232,7 @@ static void posix_read(struct disk_file *base, uint64_t at, void *buf, size_t n,
 	struct posix_file *f = file_of(base);
 
 	CHECK(ret_n != NULL);
-	work_put(&f->disk->work,
-		 &(struct job){.kind = JOB_READ, .fd = f->fd, .op = op, .at = at, .buf = buf, .n = n, .ret_n = ret_n});
+	start_job(f, (struct job){.kind = JOB_READ, .op = op, .at = at, .buf = buf, .n = n, .ret_n = ret_n});
 }
 
 static enum status posix_sync_now(struct disk_file *base)
@@ -239,7 +253,7 @@ static bool posix_sync(struct disk_file *base, bool hot, struct disk_op *op, enu
 	int rc;
 
 	if (!hot || !sync_place_on_loop(&d->work.place)) {
-		work_put(&d->work, &(struct job){.kind = hot ? JOB_HOT_SYNC : JOB_SYNC, .fd = f->fd, .op = op});
+		start_job(f, (struct job){.kind = hot ? JOB_HOT_SYNC : JOB_SYNC, .op = op});
 		return false;
 	}
 	began = clock_mono_ns(d->clock);
@@ -257,7 +271,7 @@ static void posix_zero(struct disk_file *base, uint64_t from, uint64_t to, struc
 	struct posix_file *f = file_of(base);
 
 	CHECK(from <= to);
-	work_put(&f->disk->work, &(struct job){.kind = JOB_ZERO, .fd = f->fd, .op = op, .at = from, .to = to});
+	start_job(f, (struct job){.kind = JOB_ZERO, .op = op, .at = from, .to = to});
 }
 
 static enum status posix_truncate(struct disk_file *base, uint64_t size)

@@ -304,6 +304,7 @@ static void tell(uv_async_t *h)
 		enum status st = j->status;
 		if (j->kind == JOB_HOT_SYNC)
 			sync_place_took(&w->place, clock_mono_ns(w->clock), j->took_ns);
+		j->let_go(j->file);
 		mem_free(j);
 		CHECK(w->under_way > 0);
 		w->under_way--;
@@ -339,6 +340,7 @@ static void drop_jobs(struct list *jobs)
 		struct job *j = container_of(l, struct job, link);
 		if (j->kind == JOB_ZERO && j->direct_fd >= 0)
 			close(j->direct_fd);
+		j->let_go(j->file);
 		mem_free(j);
 	}
 }
@@ -369,7 +371,7 @@ void work_put(struct work *w, const struct job *job)
 {
 	struct job *j = mem_dup(job, sizeof(*job));
 
-	CHECK(job->op != NULL && job->op->done != NULL);
+	CHECK(job->op != NULL && job->op->done != NULL && job->let_go != NULL);
 	if (j->kind == JOB_ZERO)
 		j->direct_fd = -1;
 	w->under_way++;

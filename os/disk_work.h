@@ -23,6 +23,8 @@ struct job {
 	enum job_kind kind;
 	int fd;
 	struct disk_op *op;
+	void (*let_go)(void *file); /* loop's thread only: fd is not used any more */
+	void *file;
 	enum status status;
 	uint64_t at, to;      /* READ: at. ZERO: what is left of the range */
 	void *buf;
