@@ -220,6 +220,19 @@ static enum status wipe(struct segment *s, uint64_t from, uint64_t to, bool *ret
 	return st;
 }
 
+/* A little space behind the end at once, so that the first records need not wait for a worker. */
+static enum status first_space(struct clog *c, struct segment *s)
+{
+	static const uint8_t zeros[CLOG_FIRST_SPACE];
+	struct slice v = slice_of(zeros, (size_t)u64_min(sizeof zeros, segment_end(c, s) - s->filled));
+	if (v.n == 0)
+		return ST_OK;
+	enum status st = s->file->ops->write_at(s->file, s->filled - s->start, &v, 1);
+	if (st == ST_OK)
+		s->filled += v.n;
+	return st == ST_DISK_FULL ? ST_OK : st; /* full: the store opens all the same, for readers */
+}
+
 enum status clog_set_end(struct clog *c, uint64_t end)
 {
 	enum status st = ST_OK;
@@ -238,6 +251,8 @@ enum status clog_set_end(struct clog *c, uint64_t end)
 		return st;
 	c->tail = c->written = c->durable = end;
 	struct segment *s = clog_segment(c, end);
+	if (s != NULL && (st = first_space(c, s)) != ST_OK)
+		return st;
 	uint64_t start = end - end % c->conf.block_bytes;
 	if (s != NULL && end > start) {
 		size_t got = 0;

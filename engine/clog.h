@@ -100,6 +100,7 @@ struct clog {
 
 /* How much is prepared at a time: small steps, so that the first sends of an empty store need not wait for all of it. */
 #define CLOG_ZERO_STEP (8u << 20)
+#define CLOG_FIRST_SPACE (64u << 10)
 #define CLOG_FULL_RETRY_NS UINT64_C(1000000000)
 #define CLOG_DIR "commitlog"
 

@@ -137,7 +137,8 @@ struct eng {
 	struct buf state_items;    /* scratch for a record's items */
 	uint64_t state_seq;        /* queue offset of the next state record */
 	uint64_t state_due_ns;     /* when changed offsets and leases must be written at the latest; NEVER: nothing is dirty */
-	uint64_t epoch;
+	uint64_t epoch;            /* number of this start; stands in a state record */
+	bool epoch_due;            /* that record could not be written yet */
 	uint64_t flushed_tail;     /* tail at the end of the last turn */
 	uint64_t mark_position;    /* tail when the durable mark last went into a state record */
 	bool space_low;            /* less free disk than the reserve: sends are refused */
@@ -309,6 +310,8 @@ enum status state_append_then(struct eng *g, struct slice items, struct engine_a
 	uint64_t arg, uint64_t *ret_position);
 /* Something that changes often (offsets, leases) is dirty: it rides on the next write, or is written within offset_sync_ms. */
 void state_dirty(struct eng *g);
+/* Writes the epoch's record. */
+enum status state_epoch(struct eng *g);
 /* Writes what is dirty when something else is written anyway, or when it is due. */
 void state_flush(struct eng *g);
 /* Applies the items of a state record at 'position', or of a snapshot (position 0). */

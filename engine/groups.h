@@ -84,6 +84,7 @@ struct group {
 	bool known;                /* has a configuration; without one it only carries members of producers or kept offsets */
 	bool system;               /* made at each start without a record */
 	bool recorded;             /* its configuration is in the log */
+	uint64_t defined_to;       /* where the log ended when it and its topics were defined */
 	struct list topics;        /* struct gtopic */
 	struct map by_topic;
 	/* member.c */

@@ -349,6 +349,9 @@ static void do_join(struct groups_state *gs, struct engine_join *r)
 		}
 	}
 	if (made)
+		gr->defined_to = gs->eng->clog.tail;
+	/* Also who finds the group there has to wait until it is sure to stay. */
+	if (gr->defined_to > clog_visible(&gs->eng->clog))
 		eng_complete_durable(gs->eng, &r->ask);
 	else
 		eng_complete(gs->eng, &r->ask, ST_OK);

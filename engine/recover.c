@@ -505,17 +505,13 @@ static void date_segments(struct eng *g, struct walker *w)
 	}
 }
 
+/* The first record of this start. Where there is no room for it yet, a turn will write it. */
 static enum status begin_epoch(struct eng *g, char *why, size_t n)
 {
-	struct buf b = {0};
-	size_t at = state_item_begin(&b, STATE_EPOCH);
-	buf_be64(&b, ++g->epoch);
-	buf_be64(&b, (uint64_t)g->now_ms);
-	state_item_end(&b, at);
-	/* An empty store has no prepared space yet: the record is written with the first turns. */
-	enum status st = state_append(g, buf_view(&b), NULL, NULL);
-	buf_fini(&b);
-	if (st == ST_OK || st == ST_BUSY || st == ST_DISK_FULL)
+	g->epoch++;
+	g->epoch_due = true;
+	enum status st = state_epoch(g);
+	if (st == ST_OK || (g->clog.tail > 0 && (st == ST_BUSY || st == ST_DISK_FULL)))
 		return ST_OK;
 	snprintf(why, n, "the log cannot be written: %s", status_text(st));
 	return st;

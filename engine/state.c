@@ -114,8 +114,24 @@ void state_dirty(struct eng *g)
 		g->state_due_ns = g->now_ns + g->conf.offset_sync_ms * MS_NS;
 }
 
+enum status state_epoch(struct eng *g)
+{
+	struct buf b = {0};
+	size_t at = state_item_begin(&b, STATE_EPOCH);
+	buf_be64(&b, g->epoch);
+	buf_be64(&b, (uint64_t)g->now_ms);
+	state_item_end(&b, at);
+	enum status st = state_append(g, buf_view(&b), NULL, NULL);
+	buf_fini(&b);
+	if (st == ST_OK)
+		g->epoch_due = false;
+	return st;
+}
+
 void state_flush(struct eng *g)
 {
+	if (g->epoch_due && state_epoch(g) != ST_OK)
+		return;
 	uint32_t max = (uint32_t)u64_min(STATE_RECORD_MAX, g->conf.segment_bytes / 8);
 	bool rides = g->clog.tail != g->flushed_tail, marks = g->clog.tail - g->mark_position >= STATE_MARK_EVERY;
 	bool dirty = g->state_due_ns != NEVER && (rides || g->closing || g->now_ns >= g->state_due_ns);
