@@ -440,6 +440,7 @@ void groups_offsets_fini(struct groups_state *gs)
 		struct group *gr = container_of(n, struct group, link);
 		LIST_EACH_SAFE(&gr->feeds, l, u)
 			feed_free(container_of(l, struct feed, link));
+		list_init(&gr->feeds);
 	}
 	LIST_EACH_SAFE(&gs->gtopics, n, t) {
 		struct gtopic *gt = container_of(n, struct gtopic, all);
