@@ -152,6 +152,7 @@ static bool read_topic(struct checker *c, const char *name, int what, see_record
 		if (what < TOPICS && q < QUEUES) {
 			c->scans[what][q].min = min;
 			c->scans[what][q].max = max;
+			l->topics[what].next[q] = max;
 		}
 		struct reading rd = {c, name, what, min, see};
 
@@ -259,7 +260,7 @@ static void check_message(struct checker *c, uint64_t id)
 		m->durable = m->settled = true;
 	} else if (m->delay == 0 && m->fate != FATE_REFUSED) {
 		m->fate = FATE_LOST;
-	} else if (c->lossy && m->delay > 0) {
+	} else if (m->delay > 0 && (c->lossy || (m->fate == FATE_ACKED && !m->durable && !c->killed && !c->end))) {
 		m->fate = FATE_UNSURE;
 		m->seen = m->settled = m->durable = false;
 	}

@@ -68,6 +68,12 @@ static void scribble(struct buf *b)
 	buf_reset(b);
 }
 
+static void trace(struct op *op, const char *what, enum status st)
+{
+	log_trace(&op->life->world.log.base, "sim", "answer=%s status=%s topic=%d group=%d first=%llu count=%llu", what, status_name(st), op->topic, op->group,
+		(unsigned long long)op->first, (unsigned long long)op->count);
+}
+
 /* Answers that say for sure that nothing was stored. */
 static bool is_refusal(enum status st)
 {
@@ -95,6 +101,7 @@ static void sent(struct engine_ask *a, enum status st)
 	struct life *l = op->life;
 	const struct engine_send *r = &op->u.send;
 
+	trace(op, "send", st);
 	l->sender_busy[op->sender] = false;
 	if (st == ST_OK) {
 		MUST(l, r->count == op->count, "a batch of %llu was stored as %u", (unsigned long long)op->count, r->count);
@@ -266,6 +273,7 @@ static void topic_answered(struct engine_ask *a, enum status st)
 	struct life *l = op->life;
 	struct topic_model *t = &l->topics[op->topic];
 
+	trace(op, "topic", st);
 	t->busy = t->dropping = false;
 	if (op->kind == OP_TOPIC_PUT && st == ST_OK) {
 		t->being = PRESENT;
@@ -320,10 +328,12 @@ static void offset_answered(struct engine_ask *a, enum status st)
 	struct offset_model *o = &l->offsets[op->group][op->topic][op->queue];
 	bool current = l->topics[op->topic].life == op->topic_life && op->commit < o->n;
 
+	trace(op, "offset", st);
 	if (st == ST_OK && current) {
 		o->history[op->commit].answered = true;
 		o->history[op->commit].answered_ns = l->world.clock.now_ns;
-		l->group_sure[op->group] = true;
+		/* A commit is answered before it is durable, and so is then the group that it made. */
+		l->group_sure[op->group] |= op->kind == OP_RESET;
 	} else if (is_refusal(st)) {
 		MUST(l, l->faulty || l->world.disk->dead || st == ST_BUSY || !current || l->topics[op->topic].being != PRESENT,
 			"a commit was answered with %s", status_name(st));
@@ -373,6 +383,7 @@ static void member_answered(struct engine_ask *a, enum status st)
 	struct op *op = op_of(a);
 	struct life *l = op->life;
 
+	trace(op, "member", st);
 	if (op->kind == OP_JOIN && st == ST_OK)
 		l->group_sure[op->group] = true;
 	MUST(l, st == ST_OK || l->faulty || l->world.disk->dead || st == ST_BUSY || st == ST_CLOSED, "a member was answered with %s", status_name(st));
@@ -483,6 +494,7 @@ static void sent_back(struct engine_ask *a, enum status st)
 	struct op *op = op_of(a);
 	struct message *m = &op->life->msgs[op->first];
 
+	trace(op, "send-back", st);
 	MUST(op->life, m->backs_unsure[op->group] > 0, "a message came back that was not sent back");
 	if (st == ST_OK || is_refusal(st))
 		m->backs_unsure[op->group]--;
