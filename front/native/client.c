@@ -168,11 +168,6 @@ static void leave(struct nat_member *m, struct nat_call *c)
 	struct nat *f = m->peer->front;
 
 	member_unlink(m);
-	/* Its only join was refused and no other is under way: the engine has never known it. */
-	if (m->member.priv[0] == NULL && m->refs == 1) {
-		member_drop(m);
-		return;
-	}
 	m->leaver = c;
 	if (c != NULL)
 		c->u.leave.left++;
@@ -227,8 +222,8 @@ static void joined(struct engine_ask *a, enum status st)
 
 	if (st != ST_OK) {
 		beat_failed(c, st, slice_str(m->group));
-		/* Refused at its first join: the engine does not know it. */
-		if (m->member.priv[0] == NULL && list_linked(&m->link)) {
+		/* Refused at its first join: the engine has never known it. */
+		if (!m->known && list_linked(&m->link)) {
 			member_unlink(m);
 			member_drop(m);
 		}
@@ -278,12 +273,19 @@ static struct join *join_new(struct nat_call *c, struct nat_member *m, const str
 	return j;
 }
 
+static void join_go(struct nat_call *c, struct join *j)
+{
+	engine_join(c->front->engine, &j->ask);
+	if (j->member->member.priv[0] != NULL)
+		j->member->known = true;
+}
+
 static void join_producer(struct nat_call *c, const struct wire_cmd *cmd, const struct wire_heartbeat *h, struct slice group)
 {
 	struct nat_member *m = beat_member(c, MEMBER_PRODUCER, group);
 
 	if (m != NULL)
-		engine_join(c->front->engine, &join_new(c, m, cmd, h)->ask);
+		join_go(c, join_new(c, m, cmd, h));
 }
 
 /* Subscriptions with another filter than tags are left out: the client's check (46) and its pulls say that they are not supported. */
@@ -318,7 +320,7 @@ static void join_consumer(struct nat_call *c, const struct wire_cmd *cmd, const 
 	j->ask.subs = subs;
 	j->ask.n_subs = tag_subs(subs, w);
 	j->ask.keep_subs = h->without_sub;
-	engine_join(c->front->engine, &j->ask);
+	join_go(c, j);
 	mem_free(subs);
 }
 

@@ -117,6 +117,7 @@ struct nat_member {
 	char *group;
 	uint32_t refs;                     /* the list, joins and the leave under way */
 	int32_t fingerprint;               /* of the last full heartbeat; 0: none */
+	bool known;                        /* a join was accepted: only leave or lost() ends it */
 	bool announced;                    /* a full heartbeat has come */
 	bool noticed;                      /* a 40 was sent and the peer has said nothing since */
 	bool again;                        /* the group changed after that 40: another one is owed */
