@@ -40,7 +40,7 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
-BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
+BENCH_BIN := $(B)/tests/bench/load $(B)/tests/bench/bare
 LIBS := $(B)/testlib.a $(B)/edge.a $(B)/core.a
 
 .PHONY: all run test check check-bins sim sim-bin fuzz fuzz-bins scenario interop bench bench-bins lint fmt clean install deps help
@@ -74,8 +74,11 @@ $(B)/sim: $(call obj,$(SIM_MAIN)) $(LIBS)
 	$(CC) $(LDFLAGS_$(BUILD)) $(call obj,$(SIM_MAIN)) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
 $(FUZZ_BIN): $(B)/%: $(B)/%.o $(LIBS)
 	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
-$(BENCH_BIN): $(B)/%: $(B)/%.o $(LIBS)
-	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lm -o $@
+# The load generator and the bare loops need nothing of ours.
+$(B)/tests/bench/load: $(call obj,$(filter-out tests/bench/bare.c,$(BENCH_SRC)))
+$(B)/tests/bench/bare: $(B)/tests/bench/bare.o
+$(BENCH_BIN):
+	$(CC) $(LDFLAGS_$(BUILD)) $^ -o $@
 
 # ---- Running and testing ------------------------------------------------------------------------------------------------
 
@@ -110,8 +113,9 @@ scenario: $(B)/gantry
 interop: $(B)/gantry
 	@GANTRY=$(CURDIR)/$(B)/gantry tools/scripts.sh tests/interop
 bench-bins: $(BENCH_BIN) $(B)/gantry
+# make bench BENCH_ARGS=--quick
 bench: bench-bins
-	@GANTRY=$(CURDIR)/$(B)/gantry BENCH=$(CURDIR)/$(B)/tests/bench tools/scripts.sh tests/bench
+	@GANTRY=$(CURDIR)/$(B)/gantry BENCH=$(CURDIR)/$(B)/tests/bench python3 tests/bench/run.py $(BENCH_ARGS)
 
 lint:
 	@python3 tools/lint.py

@@ -9,14 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/be.h"
+#include "admin/ask.h"
 #include "base/obj.h"
-#include "os/file.h"
 #include "wire/bodies.h"
 #include "wire/codes.h"
-#include "wire/frame.h"
 
-enum { TIMEOUT_MS = 5000, HOST_MAX = 256, WHY_MAX = 512, NAME_MAX = 96 };
+enum { NAME_MAX = 96 };
 
 /* What the engine counts, with the sentence of its own table. */
 static const struct {
@@ -26,21 +24,6 @@ static const struct {
 #include "engine/stats.tbl"
 #undef X
 };
-
-static size_t whole_frame(struct slice got) { return got.n < 4 ? 0 : 4 + (size_t)be32_get(got.p); }
-
-static bool split_addr(const char *addr, char *host, uint16_t *port)
-{
-	const char *colon = strrchr(addr, ':');
-	uint64_t n;
-
-	if (colon == NULL || colon == addr || (size_t)(colon - addr) >= HOST_MAX || !slice_u64(slice_str(colon + 1), &n) || n == 0 || n > 65535)
-		return false;
-	memcpy(host, addr, (size_t)(colon - addr));
-	host[colon - addr] = '\0';
-	*port = (uint16_t)n;
-	return true;
-}
 
 /* 12345678 as "12 345 678". */
 static void grouped(struct slice v, char *ret, size_t size)
@@ -100,23 +83,20 @@ static void print_table(const char *addr, const struct wire_pair *v, size_t n)
 	}
 }
 
-static int print_answer(const char *addr, struct slice frame)
+int status_run(const char *addr)
 {
-	struct wire_limits limits = WIRE_LIMITS_DEFAULT;
-	struct buf scratch = {0};
-	struct wire_cmd cmd;
-	struct wire_doc doc;
+	struct ask a = {.request = {0}};
 	struct wire_pair *v = NULL;
-	const char *why = "not a whole frame";
-	size_t used, n = 0;
+	struct wire_doc doc;
+	struct wire_out o;
+	const char *why;
 	int rc = EXIT_FAILURE;
+	size_t n = 0;
 
-	if (wire_decode(frame, &limits, &scratch, &cmd, &used, &why) != WIRE_GOT) {
-		fprintf(stderr, "gantry: %s: the answer is not one of a broker: %s\n", addr, why);
-	} else if (cmd.code != ANS_SUCCESS) {
-		fprintf(stderr, "gantry: %s: answered with code %d: %.*s\n", addr, cmd.code, (int)cmd.remark.n, (const char *)cmd.remark.p);
-	} else {
-		if (wire_table_decode(cmd.body, &doc, &v, &n, &why)) {
+	wire_begin(&o, &a.request, WIRE_JSON, REQ_GET_BROKER_RUNTIME_INFO, 1, 0);
+	wire_finish(&o, 0);
+	if (ask_broker(&a, addr)) {
+		if (wire_table_decode(a.cmd.body, &doc, &v, &n, &why)) {
 			print_table(addr, v, n);
 			rc = EXIT_SUCCESS;
 		} else {
@@ -124,29 +104,6 @@ static int print_answer(const char *addr, struct slice frame)
 		}
 		wire_doc_fini(&doc);
 	}
-	buf_fini(&scratch);
-	return rc;
-}
-
-int status_run(const char *addr)
-{
-	struct buf request = {0}, answer = {0};
-	char host[HOST_MAX], why[WHY_MAX];
-	struct wire_out o;
-	uint16_t port;
-	int rc = EXIT_FAILURE;
-
-	if (!split_addr(addr, host, &port)) {
-		fprintf(stderr, "gantry: %s is not host:port\n", addr);
-		return rc;
-	}
-	wire_begin(&o, &request, WIRE_JSON, REQ_GET_BROKER_RUNTIME_INFO, 1, 0);
-	wire_finish(&o, 0);
-	if (host_ask(host, port, TIMEOUT_MS, buf_view(&request), whole_frame, WIRE_FRAME_MAX, &answer, why, sizeof(why)) == ST_OK)
-		rc = print_answer(addr, buf_view(&answer));
-	else
-		fprintf(stderr, "gantry: %s\n", why);
-	buf_fini(&request);
-	buf_fini(&answer);
+	ask_fini(&a);
 	return rc;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "admin/ask.h"
+#include "admin/send.h"
 #include "admin/status.h"
 #include "app/process.h"
 #include "base/obj.h"
@@ -23,6 +25,7 @@ static const char usage[] =
 	"  gantry start [-c FILE] [--data DIR] [--set KEY=VALUE ...]     a broker, with a name server in the same process\n"
 	"  gantry namesrv [-c FILE] [--data DIR] [--set KEY=VALUE ...]   a name server alone\n"
 	"  gantry status [--addr HOST:PORT]                              the numbers of a running broker\n"
+	"  gantry send TOPIC TEXT [--addr HOST:PORT]                     one message, to try a broker out\n"
 	"  gantry help [settings]                                        this, or every setting\n"
 	"  gantry version\n"
 	"\n"
@@ -119,6 +122,19 @@ static int help(int argc, char **argv)
 	return EXIT_SUCCESS;
 }
 
+/* status and send: so many plain arguments, and where the broker is. */
+static int ask(bool send, int argc, char **argv)
+{
+	const char *addr = ADMIN_ADDR;
+	int plain = send ? 2 : 0;
+
+	if (argc == plain + 2 && strcmp(argv[plain], "--addr") == 0)
+		addr = argv[plain + 1];
+	else if (argc != plain)
+		return misused(send ? "send takes TOPIC TEXT" : "status takes nothing but --addr HOST:PORT", NULL);
+	return send ? send_run(addr, argv[0], argv[1], clock_wall_ms(host_clock())) : status_run(addr);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t began_ns = clock_mono_ns(host_clock());
@@ -132,12 +148,7 @@ int main(int argc, char **argv)
 		printf("gantry %s\n", GANTRY_VERSION);
 		return EXIT_SUCCESS;
 	}
-	if (strcmp(verb, "status") == 0) {
-		if (argc == 2)
-			return status_run("127.0.0.1:10911");
-		if (argc == 4 && strcmp(argv[2], "--addr") == 0)
-			return status_run(argv[3]);
-		return misused("status takes --addr HOST:PORT", NULL);
-	}
+	if (strcmp(verb, "status") == 0 || strcmp(verb, "send") == 0)
+		return ask(verb[1] == 'e', argc - 2, argv + 2);
 	return argc < 2 ? misused("no subcommand", NULL) : misused("no such subcommand:", verb);
 }

@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Gantry authors
+#
+# Runs every executable script of a folder: exit 0 is a pass, 77 says that something it needs is not there, anything else is a failure. A
+# script may count its own tests by a last line "N passed, N failed". Ends with the sum as such a line.
+dir=$1
+limit=${SCRIPT_LIMIT:-300}
+passed=0
+failed=0
+skipped=0
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+for t in "$dir"/*.sh "$dir"/*.py; do
+	[ -f "$t" ] && [ -x "$t" ] || continue
+	timeout -k 10 "$limit" "$t" >"$out" 2>&1
+	rc=$?
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$out" | tail -n 1)
+	p=1
+	f=0
+	if [ -n "$line" ]; then
+		p=${line%% passed*}
+		f=$(echo "$line" | sed 's/.*passed, \([0-9]*\) failed.*/\1/')
+	fi
+	if [ "$rc" -eq 77 ]; then
+		skipped=$((skipped + 1))
+		printf 'skip  %s: %s\n' "$t" "$(tail -n 1 "$out")"
+		continue
+	elif [ "$rc" -ne 0 ]; then
+		[ -n "$line" ] || p=0
+		[ "$f" -gt 0 ] || f=1
+		printf 'FAIL  %s (status %s)\n' "$t" "$rc"
+		tail -n 60 "$out"
+	else
+		printf 'ok    %s (%s)\n' "$t" "$p"
+	fi
+	passed=$((passed + p))
+	failed=$((failed + f))
+done
+[ "$skipped" -eq 0 ] || echo "$skipped skipped"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

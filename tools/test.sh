@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Gantry authors
+#
+# `make test`: every step, one after the other, whatever the one before said. Each step counts for its own tests where it counts them, else
+# for one. The last line is "N passed, N failed" over all.
+passed=0
+failed=0
+make=${MAKE:-make}
+jobs=${JOBS:-$(nproc)}
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+began=$(date +%s)
+
+# step NAME COMMAND...
+step() {
+	name=$1
+	shift
+	echo "== $name"
+	start=$(date +%s)
+	if "$@" >"$out" 2>&1; then rc=0; else rc=$?; fi
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$out" | tail -n 1)
+	if [ -n "$line" ]; then
+		p=${line%% passed*}
+		f=$(echo "$line" | sed 's/.*passed, \([0-9]*\) failed.*/\1/')
+		[ "$rc" -eq 0 ] || [ "$f" -gt 0 ] || f=1
+	elif [ "$rc" -eq 0 ]; then
+		p=1 f=0
+	else
+		p=0 f=1
+	fi
+	passed=$((passed + p))
+	failed=$((failed + f))
+	if [ "$rc" -eq 0 ]; then grep -E '^skip' "$out"; else tail -n 200 "$out"; fi
+	echo "   $p passed, $f failed in $(($(date +%s) - start)) s"
+}
+
+# Simulations with the seeds FROM to TO, as many as fit into the time.
+sims() {
+	sim=$1
+	end=$(($(date +%s) + $2))
+	seed=$3
+	n=0
+	while [ "$seed" -le "$4" ] && [ "$(date +%s)" -lt "$end" ]; do
+		timeout -k 5 120 "$sim" "$seed" "${STEPS:-20000}" || { echo "seed $seed failed"; echo "$n passed, 1 failed"; return 1; }
+		seed=$((seed + 1))
+		n=$((n + 1))
+	done
+	echo "$n passed, 0 failed"
+}
+
+step lint $make --no-print-directory lint
+step "build with gcc" $make --no-print-directory -j"$jobs" BUILD=release CC=gcc all check-bins
+step "build with clang" $make --no-print-directory -j"$jobs" BUILD=release CC=clang B=build/release-clang build/release-clang/gantry check-bins
+step "build with sanitizers" $make --no-print-directory -j"$jobs" BUILD=asan B=build/asan build/asan/gantry check-bins sim-bin
+step "check with sanitizers" $make --no-print-directory BUILD=asan B=build/asan check
+[ -x build/asan/sim ] && step "simulation" sims build/asan/sim "${SIM_SECONDS:-60}" 1 200
+step "fuzz" $make --no-print-directory fuzz SECONDS="${FUZZ_SECONDS:-10}"
+step "scenarios" $make --no-print-directory BUILD=asan B=build/asan scenario
+step "interop" $make --no-print-directory BUILD=release interop
+echo "took $(($(date +%s) - began)) s"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
