@@ -418,7 +418,7 @@ static void cancel(struct engine *base, struct engine_ask *a)
 		}
 }
 
-static const struct engine_ops ops = {submit, cancel};
+static const struct engine_ops ops = {.submit = submit, .cancel = cancel};
 
 void fake_engine_init(struct fake_engine *e)
 {
