@@ -30,6 +30,7 @@
 #define NAT_MEMBER_MAGIC 0x4e41544du
 
 #define NAT_CODES 514u                /* request codes below it are found by index; all that are served are */
+#define NAT_FRAME_MAX 134217728u       /* largest frame that may be configured; stock peers bound theirs to an eighth of it */
 #define NAT_WAITS_MAX 4096u           /* pulls of one connection that may wait at once */
 #define NAT_MEMBERS_MAX 1024u         /* groups of one connection, producers and consumers together */
 #define NAT_IDLE_CALLS_MAX 4096u      /* free calls that are kept */
