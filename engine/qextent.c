@@ -62,9 +62,6 @@ void qx_free(struct qx *x, uint32_t extent)
 {
 	CHECK_OBJ(x, QX_MAGIC);
 	CHECK(!x->loading && extent > 0 && extent < x->n && x->state[extent] == QX_USED);
-	struct qx_cached *c = &x->cache[extent % QX_CACHE];
-	if (c->extent == extent)
-		c->extent = 0;
 	park(x, extent, x->generation);
 }
 

@@ -257,9 +257,11 @@ unsigned qi_read(struct qindex *qi, struct qi_queue *q, uint64_t offset, struct 
 		return 0;
 	unsigned done = 0;
 	while (done < n && offset < q->next) {
-		const uint8_t *from = q->tail + QX_HEAD;
+		const uint8_t *from;
 		uint64_t begin = tail_first(q), end = q->next;
-		if (offset < begin) {
+		if (offset >= begin) {
+			from = q->tail + QX_HEAD;
+		} else {
 			uint32_t i = slot_of(q, offset);
 			enum status st = slot_entries(qi, q, i, &from);
 			if (st != ST_OK) {
@@ -359,10 +361,13 @@ enum status qi_lower_bound_position(struct qindex *qi, struct qi_queue *q, uint6
 			return st;
 		}
 		to = QI_EXTENT_ENTRIES;
-	} else {
+	} else if (q->n_tail > 0) {
 		entries = q->tail + QX_HEAD;
+	} else {
+		*ret = q->next;
+		return ST_OK;
 	}
-	*ret = to == 0 ? q->next : begin + lower_bound(entries, from, to, position);
+	*ret = begin + lower_bound(entries, from, to, position);
 	return ST_OK;
 }
 

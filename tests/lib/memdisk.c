@@ -33,6 +33,7 @@ struct under_way {
 	struct list link;
 	struct disk_op *op;
 	enum status st;
+	struct memfile *loses;    /* takes this file back to its last sync; NULL: nothing */
 };
 
 static char *copy(const char *s) { return slice_dup(slice_str(s)); }
@@ -46,6 +47,13 @@ static void image_size(struct image *i, size_t n)
 	if (n > i->n)
 		memset(i->p + i->n, 0, n - i->n);
 	i->n = n;
+}
+
+static void copy_image(struct image *to, const struct image *from)
+{
+	image_size(to, from->n);
+	if (from->n > 0)
+		memcpy(to->p, from->p, from->n);
 }
 
 static struct memfile *find(struct memdisk *m, const char *name)
@@ -146,28 +154,30 @@ static enum status md_read_at(struct disk_file *file, uint64_t at, void *buf, si
 	return ST_OK;
 }
 
-static void later(struct memdisk *m, struct disk_op *op, enum status st)
+static void later(struct memdisk *m, struct disk_op *op, enum status st, struct memfile *loses)
 {
 	struct under_way *u = mem_new(sizeof *u);
 	u->op = op;
 	u->st = st;
+	u->loses = loses;
 	list_push(&m->ops, &u->link);
 }
 
 static void md_read(struct disk_file *file, uint64_t at, void *buf, size_t n, size_t *ret_n, struct disk_op *op)
 {
-	later(handle_of(file)->m, op, md_read_at(file, at, buf, n, false, ret_n));
+	later(handle_of(file)->m, op, md_read_at(file, at, buf, n, false, ret_n), NULL);
 }
 
 static enum status md_sync_now(struct disk_file *file)
 {
 	struct handle *h = handle_of(file);
 	h->m->syncs++;
-	if (h->m->sync_fails != ST_OK)
+	if (h->m->sync_fails != ST_OK) {
+		if (h->m->sync_loses && !h->m->later)
+			copy_image(&h->f->now, &h->f->synced);
 		return h->m->sync_fails;
-	image_size(&h->f->synced, h->f->now.n);
-	if (h->f->now.n > 0)
-		memcpy(h->f->synced.p, h->f->now.p, h->f->now.n);
+	}
+	copy_image(&h->f->synced, &h->f->now);
 	return ST_OK;
 }
 
@@ -177,7 +187,7 @@ static bool md_sync(struct disk_file *file, bool hot, struct disk_op *op, enum s
 	enum status st = md_sync_now(file);
 	(void)hot;
 	if (h->m->later) {
-		later(h->m, op, st);
+		later(h->m, op, st, st != ST_OK && h->m->sync_loses ? h->f : NULL);
 		return false;
 	}
 	*ret_now = st;
@@ -190,7 +200,7 @@ static void md_zero(struct disk_file *file, uint64_t from, uint64_t to, struct d
 	if (h->f->now.n < to)
 		image_size(&h->f->now, to);
 	memset(h->f->now.p + from, 0, to - from);
-	later(h->m, op, ST_OK);
+	later(h->m, op, ST_OK, NULL);
 }
 
 static enum status md_truncate(struct disk_file *file, uint64_t size)
@@ -318,6 +328,8 @@ void memdisk_run(struct memdisk *m)
 		struct under_way *u = container_of(l, struct under_way, link);
 		struct disk_op *op = u->op;
 		enum status st = u->st;
+		if (u->loses != NULL)
+			copy_image(&u->loses->now, &u->loses->synced);
 		mem_free(u);
 		op->done(op, st);
 	}
@@ -333,9 +345,7 @@ static void tear(struct memfile *f, struct prng *r)
 	for (size_t at = 0; r != NULL && at < n && at < f->now.n; at += SECTOR)
 		if (prng_below(r, 2) == 0)
 			memcpy(f->synced.p + at, f->now.p + at, u64_min(SECTOR, u64_min(n, f->now.n) - at));
-	image_size(&f->now, n);
-	if (n > 0)
-		memcpy(f->now.p, f->synced.p, n);
+	copy_image(&f->now, &f->synced);
 }
 
 void memdisk_crash(struct memdisk *m, struct prng *r)

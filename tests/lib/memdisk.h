@@ -22,6 +22,7 @@ struct memdisk {
 	/* While one of these is not OK, such calls fail with it; after 'good_writes' more writes have gone well. */
 	enum status open_fails, write_fails, read_fails, sync_fails, remove_fails;
 	unsigned good_writes;
+	bool sync_loses;          /* a sync that fails takes the file back to the last one that went well, as dropped pages do */
 	uint64_t reads, writes, syncs; /* calls */
 };
 void memdisk_init(struct memdisk *m);

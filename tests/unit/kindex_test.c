@@ -176,6 +176,13 @@ static void check_some(struct world *w, unsigned n)
 	while (n-- > 0) {
 		uint64_t a = pick(w, 3) == 0 ? pick(w, w->end + 1) : 0, b = pick(w, 2) == 0 ? a + pick(w, w->end - a + 1) : w->end;
 		check_find(w, some_hash(w), a, b);
+		/* The ends are exact: one record alone. */
+		const struct rec *r = w->n == 0 ? NULL : &w->v[pick(w, w->n)];
+		if (r != NULL && r->n > 0) {
+			check_find(w, r->hash[0], r->position, r->position + 1);
+			check_find(w, r->hash[0], r->position + 1, r->position + 2);
+			check_find(w, r->hash[0], 0, r->position);
+		}
 	}
 }
 
@@ -267,6 +274,7 @@ static void run(uint64_t seed, bool failing, bool crashing, bool later)
 			w.disk.good_writes = (unsigned)pick(&w, 3);
 			w.disk.open_fails = pick(&w, 6) == 0 ? ST_IO : ST_OK;
 			w.disk.sync_fails = pick(&w, 6) == 0 ? ST_IO : ST_OK;
+			w.disk.sync_loses = true;
 		}
 		if (crashing && pick(&w, 150) == 0) {
 			crash(&w);
@@ -314,7 +322,7 @@ static void orderly_restarts_need_no_repair(void **state)
 	(void)state;
 	world_init(&w, 41, SEGMENT);
 	for (int life = 0; life < 30; life++) {
-		for (uint64_t k = pick(&w, 800); k > 0; k--)
+		for (uint64_t k = life % 3 == 2 ? 0 : pick(&w, 800); k > 0; k--)
 			add_record(&w);
 		w.end += pick(&w, 3) * 100;
 		snapshot(&w);
@@ -391,6 +399,8 @@ static void what_cannot_be_written_is_bounded(void **state)
 	/* One record with more keys than may ever be held. */
 	for (unsigned i = 0; i < 2 * KI_RUN_MAX; i++)
 		ki_add(w.ki, w.end, i);
+	ki_find_begin(&c, 0, w.end, w.end + 1);
+	assert_int_equal(ki_find_next(w.ki, &c, &budget, &position), ST_CORRUPT);
 	w.disk.write_fails = ST_OK;
 	/* Too many keys for one run each time: repair in small parts. */
 	uint64_t segment, from, to;
@@ -496,6 +506,76 @@ static void runs_beyond_the_logs_end_are_disowned(void **state)
 	world_fini(&w);
 }
 
+/* Damage to one run, also to its head, costs that run and no other. */
+static void other_runs_are_found_behind_a_damaged_one(void **state)
+{
+	struct world w;
+	uint64_t ends[4] = {0}, segment, from, to;
+	size_t starts[4] = {0}, n;
+	const char *path = KI_DIR "/00000000000000000000";
+	(void)state;
+	world_init(&w, 47, SEGMENT);
+	for (int i = 1; i < 4; i++) {
+		while (w.end < (uint64_t)i * 15000)
+			add_record(&w);
+		ki_flush(w.ki, ends[i] = w.end);
+		assert_non_null(memdisk_bytes(&w.disk, path, &starts[i]));
+	}
+	for (int part = 1; part < 3; part++) {
+		ki_close(w.ki);
+		memdisk_bytes(&w.disk, path, &n)[starts[part] + (part == 1 ? 9 : 40)] ^= 4;
+		world_open(&w);
+		ki_load(w.ki, w.end);
+		assert_true(ki_damaged(w.ki, &segment, &from, &to));
+		assert_true(segment == 0 && from == ends[part] && to == ends[part + 1]);
+		check_find(&w, 0, 0, w.end);
+		assert_false(ki_damaged(w.ki, &segment, &from, &to));
+		memdisk_bytes(&w.disk, path, &n)[starts[part] + (part == 1 ? 9 : 40)] ^= 4;
+	}
+	world_fini(&w);
+}
+
+static void files_outside_the_log_are_removed(void **state)
+{
+	struct world w;
+	size_t n;
+	(void)state;
+	world_init(&w, 48, SEGMENT);
+	while (w.end < 5 * SEGMENT)
+		add_record(&w);
+	w.end = 5 * SEGMENT;
+	ki_flush(w.ki, w.end);
+	ki_close(w.ki);
+	world_open(&w);
+	w.first = 2 * SEGMENT;
+	ki_load(w.ki, 3 * SEGMENT);
+	w.n = record_at(&w, 3 * SEGMENT + 1000);
+	w.end = w.v[w.n].position;
+	assert_int_equal(ki_recovered(w.ki, w.first, w.end), ST_OK);
+	assert_null(memdisk_bytes(&w.disk, KI_DIR "/00000000000000000000", &n));
+	assert_null(memdisk_bytes(&w.disk, KI_DIR "/00000000000000065536", &n));
+	assert_non_null(memdisk_bytes(&w.disk, KI_DIR "/00000000000000131072", &n));
+	assert_null(memdisk_bytes(&w.disk, KI_DIR "/00000000000000196608", &n));
+	assert_null(memdisk_bytes(&w.disk, KI_DIR "/00000000000000262144", &n));
+	check_some(&w, 20);
+	assert_true(w.repairs > 0);
+	world_fini(&w);
+}
+
+static void nothing_written_nothing_synced(void **state)
+{
+	struct world w;
+	(void)state;
+	world_init(&w, 49, SEGMENT);
+	add_record(&w);
+	snapshot(&w);
+	uint64_t syncs = w.disk.syncs;
+	assert_true(syncs > 0);
+	assert_true(sync_index(&w));
+	assert_int_equal(w.disk.syncs, syncs);
+	world_fini(&w);
+}
+
 static void more_segments_than_are_kept_in_memory(void **state)
 {
 	struct world w;
@@ -541,6 +621,9 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_written_is_bounded),
 		cmocka_unit_test(damage_to_any_byte_is_noticed),
 		cmocka_unit_test(runs_beyond_the_logs_end_are_disowned),
+		cmocka_unit_test(other_runs_are_found_behind_a_damaged_one),
+		cmocka_unit_test(files_outside_the_log_are_removed),
+		cmocka_unit_test(nothing_written_nothing_synced),
 		cmocka_unit_test(more_segments_than_are_kept_in_memory),
 		cmocka_unit_test(the_hash_is_part_of_the_format),
 		cmocka_unit_test(bad_segment_sizes_are_refused),
