@@ -177,6 +177,20 @@ static void check_topic(struct groups_state *gs, struct gtopic *gt, uint32_t at,
 	}
 }
 
+/* The group's retries are looked at from the first subscription on. */
+static void need_retries(struct groups_state *gs, struct group *gr)
+{
+	char name[NAME_MAX_SYSTEM];
+	size_t n = strlen(RETRY_PREFIX), m = strlen(gr->name);
+
+	CHECK(n + m <= sizeof name);
+	memcpy(name, RETRY_PREFIX, n);
+	memcpy(name + n, gr->name, m);
+	struct topic *t = topic_find(gs->eng, slice_of(name, n + m));
+	if (t != NULL)
+		gtopic_need(gs, gr, t);
+}
+
 static void check_group(struct groups_state *gs, struct group *gr)
 {
 	uint64_t grace = NEVER;
@@ -187,6 +201,8 @@ static void check_group(struct groups_state *gs, struct group *gr)
 		gr->listed = listed;
 		group_tell(gs, gr);
 	}
+	if (!list_empty(&gr->feeds))
+		need_retries(gs, gr);
 	if (listed && has_natives(gr))
 		at = place(gs, gr, &members);
 	LIST_EACH(&gr->topics, n) {

@@ -409,6 +409,8 @@ static void on_deliver(struct engine_sub *es, const struct delivery *d)
 	s->v[s->n++] = (struct rig_got){d->tag, d->offset, d->queue, d->attempt, slice_dup(rec.body), slice_dup(d->topic), false};
 	if (s->n > s->given)
 		PANIC("%zu deliveries for %u credits", s->n, s->given);
+	if (s->hook != NULL)
+		s->hook(s, &s->v[s->n - 1]);
 	if (s->ack_in_deliver > 0) {
 		s->ack_in_deliver--;
 		struct engine_settle *q = mem_new(sizeof *q);

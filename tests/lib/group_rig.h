@@ -84,6 +84,8 @@ struct rig_sub {
 	uint32_t given;          /* credit that was granted in all */
 	bool ended;
 	enum status why;
+	void (*hook)(struct rig_sub *, struct rig_got *); /* inside each delivery; may be NULL */
+	void *arg;
 	uint32_t ack_in_deliver; /* acks and grants one more as soon as something comes, so many times */
 };
 struct rig_open {
