@@ -94,7 +94,8 @@ class Gantry:
     def start(self, **more):
         self.launch(**more)
         end = time.monotonic() + START_LIMIT_S
-        for port in (self.port, self.ns_port):
+        alone = dict(self.settings, **more).get("namesrvEnable") == "false"
+        for port in (self.port,) if alone else (self.port, self.ns_port):
             while not listening(port):
                 if self.process.poll() is not None:
                     raise Broken("the server ended with %d while starting:\n%s" % (self.process.returncode, self.tail()))

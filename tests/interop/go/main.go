@@ -349,8 +349,9 @@ func runAll(e *env, only string, threads int) int {
 			named[name] = true
 		}
 	}
+	everything := len(named) == 0
 	for _, c := range cases {
-		if named[c.name] || (len(named) == 0 && !c.onDemand) {
+		if named[c.name] || (everything && !c.onDemand) {
 			chosen = append(chosen, c)
 			delete(named, c.name)
 		}

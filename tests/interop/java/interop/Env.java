@@ -181,9 +181,10 @@ final class Env {
 		return c;
 	}
 
+	/* In a group of its own: a pull consumer is a member of its group, and would be counted when queues are shared out. */
 	DefaultMQPullConsumer puller(String name) throws Exception {
 		@SuppressWarnings("deprecation")
-		DefaultMQPullConsumer c = new DefaultMQPullConsumer(group(name));
+		DefaultMQPullConsumer c = new DefaultMQPullConsumer("gl" + group(name));
 		c.setNamesrvAddr(ns);
 		c.setInstanceName(lang + "l" + System.nanoTime());
 		c.start();

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Gantry authors
+"""Stock clients against a server: Java client 4.9.8 and 5.3.3, the Go client, and mqadmin. See README.md.
+
+  run.sh [--server gantry|apache] [--only j4,j5,j4bin,go,tools,cluster] [--cases a,b] [--no-kill] [--keep]
+"""
+
+import argparse
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests", "scenario"))
+import server  # noqa: E402
+
+BUILD = os.path.join(ROOT, "build", "interop")
+LOGS = os.path.join(BUILD, "logs")
+JAVA = {"j4": "4.9.8", "j5": "5.3.3"}
+# Cases that also run with the binary header instead of the JSON one.
+BINARY_CASES = "send-sync,send-batch,send-async,properties-intact,push-clustered,pull-consumer,pull-waits,tags,view-by-id,restart-continues,retry"
+GROUPS = ("j4", "j5", "j4bin", "go", "tools", "cluster")
+# What Apache's own broker does not do: it trusts the hash codes that the Go client announces.
+APACHE_DIFFERS = {"go.tags-not-ascii"}
+DRIVER_LIMIT_S = 200
+KILL_LIMIT_S = 200
+READY_LIMIT_S = 45
+RESOLVE_LIMIT_S = 900
+
+
+class Result:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.passed, self.failed, self.extra_passed, self.extra_failed = [], [], [], []
+
+    def line(self, text, extra=False):
+        m = re.match(r"(ok|FAIL) (\S+)(.*)", text)
+        if not m:
+            return
+        with self.lock:
+            good, name = m.group(1) == "ok", m.group(2)
+            if extra:
+                (self.extra_passed if good else self.extra_failed).append(name)
+            else:
+                (self.passed if good else self.failed).append(name)
+            print(text if not extra else "extra: " + text, flush=True)
+
+
+def say(text):
+    print("interop: " + text, flush=True)
+
+
+def must_run(command, log, cwd=None, env=None, limit=RESOLVE_LIMIT_S):
+    with open(log, "ab") as out:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=cwd, timeout=limit, check=False,
+                              env=dict(os.environ, **(env or {})))
+    if done.returncode != 0:
+        with open(log, "rb") as f:
+            tail = f.read()[-3000:].decode(errors="replace")
+        raise server.Broken("%s failed with %d:\n%s" % (" ".join(command[:4]), done.returncode, tail))
+
+
+# ---- preparing -------------------------------------------------------------------------------------------------------------
+
+def install(names):
+    missing = [package for program, package in (("javac", "default-jdk-headless"), ("mvn", "maven"), ("go", "golang"))
+               if program in names and not shutil.which(program)]
+    if missing:
+        say("installing " + " ".join(missing))
+        log = os.path.join(LOGS, "install.log")
+        must_run(["apt-get", "update", "-q"], log)
+        must_run(["apt-get", "install", "-y", "-q", "--no-install-recommends"] + missing, log,
+                 env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def newer(sources, target):
+    return not os.path.exists(target) or any(os.path.getmtime(s) > os.path.getmtime(target) for s in sources)
+
+
+def client_jars(version):
+    """The class path of a client; resolved once, then no network is needed."""
+    path = os.path.join(BUILD, "classpath-%s.txt" % version)
+    pom = os.path.join(HERE, "java", "pom.xml")
+    if not newer([pom], path):
+        with open(path, encoding="utf-8") as f:
+            jars = f.read().strip()
+        if all(os.path.exists(j) for j in jars.split(":")):
+            return jars
+    say("resolving the Java client %s" % version)
+    must_run(["mvn", "-q", "-B", "-f", pom, "-Drocketmq.version=" + version, "dependency:build-classpath",
+              "-Dmdep.outputFile=" + path + ".tmp"], os.path.join(LOGS, "resolve-%s.log" % version))
+    os.replace(path + ".tmp", path)
+    return client_jars(version)
+
+
+def compile_java(folder, jars, target):
+    sources = sorted(glob.glob(os.path.join(folder, "interop", "*.java")))
+    stamp = os.path.join(target, "done")
+    if newer(sources, stamp):
+        shutil.rmtree(target, ignore_errors=True)
+        os.makedirs(target)
+        must_run(["javac", "-nowarn", "-encoding", "UTF-8", "-cp", jars, "-d", target] + sources,
+                 os.path.join(LOGS, "compile-%s.log" % os.path.basename(target)))
+        open(stamp, "w", encoding="utf-8").close()
+    return target + ":" + jars
+
+
+def apache_jars():
+    done = subprocess.run([server.APACHE, "classpath"], stdout=subprocess.PIPE, timeout=RESOLVE_LIMIT_S, check=False)
+    if done.returncode != 0:
+        raise server.Broken("cannot resolve Apache's jars")
+    return done.stdout.decode().strip()
+
+
+def build_go():
+    target = os.path.join(BUILD, "go-driver")
+    folder = os.path.join(HERE, "go")
+    if newer(glob.glob(os.path.join(folder, "*.go")) + [os.path.join(folder, "go.mod")], target):
+        # The installed toolchain, whichever it is: go.mod asks for no more than Debian's has.
+        must_run(["go", "build", "-o", target, "."], os.path.join(LOGS, "compile-go.log"), cwd=folder, env={"GOTOOLCHAIN": "local"})
+    return target
+
+
+# ---- drivers ---------------------------------------------------------------------------------------------------------------
+
+class Drivers:
+    def __init__(self, options, result):
+        self.options, self.result = options, result
+        self.classpath, self.go, self.tools = {}, None, None
+        self.wanted = options.only.split(",") if options.only else list(GROUPS)
+
+    def prepare(self):
+        need = {"javac", "mvn"} if set(self.wanted) - {"go"} else set()
+        if "go" in self.wanted:
+            need.add("go")
+        install(need)
+        for lang, version in JAVA.items():
+            if lang in self.wanted or (lang == "j4" and "j4bin" in self.wanted) or (lang == "j5" and "cluster" in self.wanted):
+                self.classpath[lang] = compile_java(os.path.join(HERE, "java"), client_jars(version), os.path.join(BUILD, lang))
+        if "tools" in self.wanted or "cluster" in self.wanted:
+            self.tools = compile_java(os.path.join(HERE, "tools"), apache_jars(), os.path.join(BUILD, "tools"))
+        if "go" in self.wanted:
+            self.go = build_go()
+
+    def jvm(self, lang, classpath, more=()):
+        home = os.path.join(LOGS, lang)
+        os.makedirs(home, exist_ok=True)
+        return ["java", "-Xmx640m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Duser.home=" + home,
+                "-Drocketmq.client.logRoot=" + home, "-Drocketmq.client.localOffsetStoreDir=" + os.path.join(home, "offsets"),
+                "-Drocketmq.home.dir=" + home, "-Drmq.logback.configurationFile=" + os.path.join(ROOT, "tests", "lib", "apache", "logback.xml")
+                ] + list(more) + ["-cp", classpath]
+
+    def command(self, lang, ns, run, peers, cases=None, more=()):
+        home = os.path.join(LOGS, lang)
+        os.makedirs(home, exist_ok=True)
+        if lang == "go":
+            return [self.go, "-ns", ns, "-run", run, "-dir", home, "-peers", peers] + (["-only", cases] if cases else [])
+        base = lang.replace("bin", "")
+        if lang.endswith("bin"):
+            more = list(more) + ["-Drocketmq.serialize.type=ROCKETMQ"]
+        return self.jvm(lang, self.classpath[base], more) + ["interop.Main", "--ns", ns, "--run", run, "--lang", lang, "--dir", home, "--peers",
+            peers, "--threads", "16"] + (["--only", cases] if cases else [])
+
+    def run(self, name, command, limit, extra=False, env=None):
+        """Runs one driver to its end; what it says goes to the result line by line."""
+        path = os.path.join(LOGS, name + ".out")
+        with open(path, "ab") as err:
+            p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, start_new_session=True,
+                                 env=dict(os.environ, **(env or {})))
+            timer = threading.Timer(limit, p.kill)
+            timer.start()
+            said = 0
+            try:
+                for raw in p.stdout:
+                    text = raw.decode(errors="replace").rstrip()
+                    err.write(raw)
+                    err.flush()
+                    said += text.startswith(("ok ", "FAIL "))
+                    self.result.line(text, extra)
+                p.wait()
+            finally:
+                timer.cancel()
+        if p.returncode not in (0, 1) or not said:
+            self.result.line("FAIL %s.driver ended with %d after %d cases, see %s" % (name, p.returncode, said, path), extra)
+
+    def start(self, *args, **kwargs):
+        t = threading.Thread(target=self.run, args=args, kwargs=kwargs)
+        t.start()
+        return t
+
+
+# ---- phases ----------------------------------------------------------------------------------------------------------------
+
+def main_phase(d, srv, run):
+    langs = [x for x in ("j4", "j5", "go") if x in d.wanted]
+    cases = d.options.cases
+    peers = ",".join(langs)
+    work = [d.start(lang, d.command(lang, srv.ns, run, peers, cases), DRIVER_LIMIT_S) for lang in langs]
+    if "j4bin" in d.wanted and not cases:
+        work.append(d.start("j4bin", d.command("j4bin", srv.ns, run, "j4bin", BINARY_CASES), DRIVER_LIMIT_S))
+    if "tools" in d.wanted:
+        # These change what other cases rely on (write permissions), so they have a server of their own.
+        tools = server.make(d.options.server, os.path.join(BUILD, "tools-server"))
+        tools.start()
+        home = os.path.join(LOGS, "tools")
+        os.makedirs(home, exist_ok=True)
+        work.append(d.start("tools", d.jvm("tools", d.tools) + ["interop.Tools", tools.ns, "127.0.0.1:%d" % tools.port, run, home],
+                            DRIVER_LIMIT_S, extra=True))
+    for t in work:
+        t.join()
+    if "tools" in d.wanted:
+        tools.stop()
+
+
+def kill_phase(d, srv, run):
+    """kill -9 of the server in the middle of sending and consuming, and back."""
+    langs = [x for x in ("j4", "j5", "go") if x in d.wanted]
+    if not langs:
+        return
+    work = [d.start(lang, d.command(lang, srv.ns, run, lang, "broker-killed"), KILL_LIMIT_S) for lang in langs]
+    flags = [os.path.join(LOGS, lang, "flow.%s.ready" % lang) for lang in langs]
+    end = time.monotonic() + READY_LIMIT_S
+    while not all(os.path.exists(f) for f in flags):
+        if time.monotonic() > end or not any(t.is_alive() for t in work):
+            break
+        time.sleep(0.05)
+    time.sleep(1.0)
+    srv.kill()
+    # Long enough that clients notice, as when a supervisor starts the process again.
+    time.sleep(1.0)
+    srv.start()
+    for lang in langs:
+        open(os.path.join(LOGS, lang, "flow.back"), "w", encoding="utf-8").close()
+    for t in work:
+        t.join()
+
+
+def cluster_phase(d, run):
+    """Brokers and name servers of both kinds with each other."""
+    limit = 90
+    gantry = server.Gantry(os.path.join(BUILD, "cluster-gantry"))
+    apache = server.Apache(os.path.join(BUILD, "cluster-apache"))
+    other = server.Gantry(os.path.join(BUILD, "cluster-other"))
+    try:
+        gantry.start()
+        # An Apache broker that registers with Gantry's name server: a topic has queues on both.
+        apache.start_broker(ns=gantry.ns)
+        wait_brokers(d, gantry.ns, 2)
+        first = d.start("cluster", d.command("j5", gantry.ns, run + "-x", "j5", "two-brokers", ["-Dinterop.brokers=2"]), limit)
+        first.join()
+        if d.go:
+            d.run("cluster-go", d.command("go", gantry.ns, run + "-y", "go", "two-brokers"), limit, env={"INTEROP_BROKERS": "2"})
+        apache.stop()
+        # A Gantry broker that registers with Apache's name server, and is all that clients find there.
+        apache.start_ns()
+        other.start(namesrvAddr=apache.ns, namesrvEnable="false")
+        wait_brokers(d, apache.ns, 1)
+        d.run("cluster", d.command("j5", apache.ns, run + "-z", "j5", "two-brokers,push-clustered,retry,autocreate-first-send",
+                                   ["-Dinterop.brokers=1"]), limit)
+    except server.Broken as e:
+        d.result.line("FAIL cluster.start " + str(e).replace("\n", " | "))
+    finally:
+        gantry.stop()
+        apache.stop()
+        other.stop()
+
+
+def wait_brokers(d, ns, count, limit=40):
+    """Until the name server's list has so many brokers."""
+    import json
+    import native
+    end = time.monotonic() + limit
+    have = 0
+    while time.monotonic() < end:
+        try:
+            conn = native.Connection(int(ns.split(":")[1]))
+            a = conn.ask(106, {})
+            conn.close()
+            text = re.sub(rb"([{,])(\d+):", rb'\1"\2":', a.body)
+            have = len(json.loads(text)["brokerAddrTable"]) if a.code == 0 else 0
+            if have >= count:
+                return
+        except (native.Closed, ValueError, KeyError):
+            pass
+        time.sleep(0.2)
+    raise server.Broken("the name server %s knows %d brokers after %d s, not %d" % (ns, have, limit, count))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", default="gantry", choices=("gantry", "apache"))
+    parser.add_argument("--only", help="groups: " + ",".join(GROUPS))
+    parser.add_argument("--cases", help="cases of the drivers, instead of all")
+    parser.add_argument("--no-kill", action="store_true", help="leave out the phase that kills the server")
+    parser.add_argument("--keep", action="store_true", help="keep the servers' data")
+    options = parser.parse_args()
+    shutil.rmtree(LOGS, ignore_errors=True)
+    os.makedirs(LOGS)
+    result, start = Result(), time.monotonic()
+    d = Drivers(options, result)
+    run = "r%x" % int(time.time())
+    srv = None
+    try:
+        d.prepare()
+        say("prepared in %.0f s; logs in %s" % (time.monotonic() - start, os.path.relpath(LOGS, ROOT)))
+        for folder in ("server", "tools-server", "cluster-gantry", "cluster-apache", "cluster-other"):
+            shutil.rmtree(os.path.join(BUILD, folder), ignore_errors=True)
+        start = time.monotonic()
+        srv = server.make(options.server, os.path.join(BUILD, "server"))
+        if set(d.wanted) - {"cluster"}:
+            srv.start()
+            main_phase(d, srv, run)
+        cluster = None
+        if "cluster" in d.wanted and options.server == "gantry" and not options.cases:
+            cluster = threading.Thread(target=cluster_phase, args=(d, run))
+            cluster.start()
+        if not options.no_kill and not options.cases:
+            kill_phase(d, srv, run)
+        if cluster:
+            cluster.join()
+        if set(d.wanted) - {"cluster"} and not srv.alive():
+            result.line("FAIL server.alive the server is not there at the end: " + srv.tail(3).replace("\n", " | "))
+    except (server.Broken, subprocess.TimeoutExpired) as e:
+        result.line("FAIL runner " + str(e).replace("\n", " | "))
+    finally:
+        if srv:
+            srv.stop()
+        if not options.keep:
+            for folder in ("server", "tools-server", "cluster-gantry", "cluster-apache", "cluster-other"):
+                shutil.rmtree(os.path.join(BUILD, folder, "data"), ignore_errors=True)
+                shutil.rmtree(os.path.join(BUILD, folder, "store"), ignore_errors=True)
+    return report(options, result, time.monotonic() - start)
+
+
+def report(options, result, took):
+    failed = list(result.failed)
+    if options.server == "apache":
+        known = [name for name in failed if name in APACHE_DIFFERS]
+        if known:
+            say("Apache is known to differ in: " + " ".join(known))
+        failed = [name for name in failed if name not in APACHE_DIFFERS]
+    say("%s, %.0f s" % (options.server, took))
+    if result.extra_passed or result.extra_failed:
+        say("extra (mqadmin, not counted below): %d passed, %d failed%s" % (
+            len(result.extra_passed), len(result.extra_failed),
+            ": " + " ".join(result.extra_failed) if result.extra_failed else ""))
+    if failed:
+        say("failed: " + " ".join(failed))
+    print("%d passed, %d failed" % (len(result.passed), len(failed)))
+    return 1 if failed or not (result.passed or result.extra_passed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
