@@ -50,8 +50,10 @@ static void topic_gone(struct life *l, int i)
 	t->incarnation = 0;
 	memset(t->next, 0, sizeof(t->next));
 	for (int g = 0; g < GROUPS; g++)
-		for (int q = 0; q < QUEUES; q++)
+		for (int q = 0; q < QUEUES; q++) {
 			l->offsets[g][i][q].n = 0;
+			l->offsets[g][i][q].sure = false;
+		}
 }
 
 static void check_topic(struct checker *c, int i)

@@ -216,11 +216,7 @@ static void end_life(struct life *l)
 		bool closed = false;
 
 		engine_close(l->world.engine, note_closed, &closed);
-		uint64_t until = l->world.clock.now_ns + QUIET_NS;
-
-		while (!closed && sim_world_turn(&l->world, until))
-			;
-		MUST(l, closed, "the engine does not close");
+		MUST(l, sim_world_until(&l->world, &closed, QUIET_NS), "the engine does not close");
 		l->world.engine = NULL;
 		sim_disk_kill(l->world.disk);
 		sim_disk_crash(l->world.disk, SIM_CRASH_OLD);

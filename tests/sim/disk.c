@@ -483,6 +483,14 @@ void sim_disk_heal(struct sim_disk *d)
 	d->crash_at = 0;
 }
 
+static const char *names_of(struct sim_disk *d, const struct sim_inode *i)
+{
+	for (size_t k = 0; k < d->now.n; k++)
+		if (d->now.v[k].inode == i)
+			return d->now.v[k].path;
+	return "a file without a name";
+}
+
 void sim_disk_kill(struct sim_disk *d)
 {
 	LIST_EACH_SAFE(&d->ops, n, t) {
@@ -503,7 +511,9 @@ void sim_disk_crash(struct sim_disk *d, enum sim_crash how)
 	static const uint32_t biases[] = {100, 300, 500, 500, 700, 900};
 	uint32_t bias = how == SIM_CRASH_OLD ? 0 : how == SIM_CRASH_NEW ? 1000 : biases[prng_below(&d->prng, ARRAY_LEN(biases))];
 
-	CHECK(d->dead && list_empty(&d->ops) && list_empty(&d->files));
+	CHECK(d->dead && list_empty(&d->ops));
+	LIST_EACH(&d->files, n)
+		PANIC("%s was not closed", names_of(d, container_of(n, struct sim_file, link)->inode));
 	if (how != SIM_CRASH_KILL) {
 		LIST_EACH(&d->inodes, n)
 			inode_crash(container_of(n, struct sim_inode, link), &d->prng, bias);

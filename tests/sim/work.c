@@ -107,7 +107,7 @@ static void sent(struct engine_ask *a, enum status st)
 		MUST(l, r->count == op->count, "a batch of %llu was stored as %u", (unsigned long long)op->count, r->count);
 		MUST(l, !r->durable || l->world.conf.flush == FLUSH_SYNC, "memory was called disk");
 		if (l->topics[op->topic].being != PRESENT && l->topics[op->topic].life == op->topic_life)
-			l->topics[op->topic].being = PRESENT;
+			l->topics[op->topic].being = r->durable || l->world.conf.flush == FLUSH_ASYNC ? PRESENT : UNSURE;
 	}
 	for (uint64_t i = 0; i < op->count; i++) {
 		struct message *m = &l->msgs[op->first + i];

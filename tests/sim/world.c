@@ -43,7 +43,8 @@ enum status sim_world_open(struct sim_world *w)
 	return st;
 }
 
-bool sim_world_turn(struct sim_world *w, uint64_t until_ns)
+/* The clock does not jump when the turn has set the flag. */
+static bool turn(struct sim_world *w, uint64_t until_ns, const bool *flag)
 {
 	uint64_t now = w->clock.now_ns;
 
@@ -51,6 +52,8 @@ bool sim_world_turn(struct sim_world *w, uint64_t until_ns)
 		return false;
 	w->turns++;
 	w->deadline = engine_turn(w->engine);
+	if (flag != NULL && *flag)
+		return true;
 	uint64_t next = u64_min(w->deadline, sim_clock_next(&w->clock));
 
 	if (next == NEVER && until_ns == NEVER)
@@ -61,11 +64,16 @@ bool sim_world_turn(struct sim_world *w, uint64_t until_ns)
 	return true;
 }
 
+bool sim_world_turn(struct sim_world *w, uint64_t until_ns)
+{
+	return turn(w, until_ns, NULL);
+}
+
 bool sim_world_until(struct sim_world *w, const bool *flag, uint64_t ns)
 {
 	uint64_t until = w->clock.now_ns + ns;
 
-	while (!*flag && sim_world_turn(w, until))
+	while (!*flag && turn(w, until, flag))
 		;
 	return *flag;
 }
