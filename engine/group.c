@@ -423,11 +423,26 @@ static void do_list(struct groups_state *gs, struct engine_groups *r)
 	reply_send(gs, rep, ST_OK);
 }
 
+/*
+ * Requests come between turns, maybe long after the last one: leases and lives that begin now must not begin in the past. Inside the
+ * pump time stands still, so that what it sets to "soon" stays in the next turn.
+ */
+void groups_clock(struct groups_state *gs)
+{
+	struct eng *g = gs->eng;
+
+	if (gs->pumping)
+		return;
+	g->now_ns = u64_max(g->now_ns, clock_mono_ns(g->env.clock));
+	g->now_ms = clock_wall_ms(g->env.clock);
+}
+
 void groups_submit(struct eng *g, struct engine_ask *a)
 {
 	struct groups_state *gs = g->gs;
 
 	CHECK_OBJ(gs, GROUPS_MAGIC);
+	groups_clock(gs);
 	switch ((enum engine_verb)a->verb) {
 	case ENGINE_GROUP_PUT:
 		do_put(gs, container_of(a, struct engine_group, ask));

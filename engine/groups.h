@@ -116,6 +116,7 @@ enum status group_ensure_topic(struct groups_state *gs, struct group *gr, const 
 /* Frees a bare group that carries nothing any more. */
 void group_tidy(struct groups_state *gs, struct group *gr);
 void pump_soon(struct groups_state *gs);
+void groups_clock(struct groups_state *gs);           /* now is now */
 
 /* An answer with variable contents, kept until its done() has fired. */
 struct reply {

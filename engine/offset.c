@@ -218,6 +218,7 @@ void group_pulled(struct eng *g, struct slice group, struct topic *t, int32_t qu
 	if (gr == NULL || queue < 0 || (uint32_t)queue >= t->n_queues)
 		return;
 	struct goff *o = goff_need(gtopic_need(gs, gr, t), queue);
+	groups_clock(gs);
 	o->puller_n = (uint8_t)(address.n < sizeof o->puller ? address.n : sizeof o->puller);
 	if (o->puller_n > 0)
 		memcpy(o->puller, address.p, o->puller_n);

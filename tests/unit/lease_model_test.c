@@ -132,9 +132,12 @@ static void step_settle(struct model *m)
 	struct message before = *x;
 	if (how != SETTLE_EXTEND)
 		x->holder = NULL;
-	if (how == SETTLE_EXTEND)
-		x->live_until_ns = m->rig.clock.ns + (uint64_t)after * MS_NS;
+	uint64_t until = m->rig.clock.ns + (uint64_t)after * MS_NS;
+	if (how == SETTLE_EXTEND && !late) /* a late one may have run out already */
+		x->live_until_ns = until;
 	enum status st = rig_settle(&m->rig, s, x->tag, how, after);
+	if (st == ST_OK && how == SETTLE_EXTEND && x->seen == before.seen)
+		x->live_until_ns = until;
 	if (st == ST_GONE && x->seen == before.seen) {
 		CHECK(late || m->rig.clock.ns >= before.live_until_ns);
 		x->live_until_ns = before.live_until_ns;
