@@ -156,6 +156,13 @@ static void check_all(struct world *w)
 	}
 }
 
+static void trim(struct world *w, struct model *m)
+{
+	uint64_t next = m->base + m->n;
+	m->first = pick(w, 6) == 0 ? next : m->first + pick(w, (next - m->first) / 2 + 1);
+	qi_trim(w->qi, &m->q, m->first);
+}
+
 static void sync_now(struct world *w)
 {
 	enum status st = ST_IO;
@@ -174,6 +181,8 @@ static void snapshot(struct world *w)
 		/* It is made in slices: the broker goes on between them. */
 		for (uint64_t k = pick(w, 300); k > 0; k--)
 			append(w, &w->m[pick(w, QUEUES)]);
+		if (pick(w, 3) == 0)
+			trim(w, &w->m[pick(w, QUEUES)]);
 	}
 	if (pick(w, 5) == 0) {
 		buf_fini(&b);
@@ -225,8 +234,7 @@ static void step(struct world *w)
 	} else if (what < 80) {
 		check_bound(w, m);
 	} else if (what < 94) {
-		m->first = pick(w, 6) == 0 ? next : m->first + pick(w, (next - m->first) / 2 + 1);
-		qi_trim(w->qi, &m->q, m->first);
+		trim(w, m);
 	} else if (what < 96) {
 		qi_queue_free(w->qi, &m->q);
 		model_init(w, m, pick(w, 2) * pick(w, 100000));
