@@ -57,7 +57,7 @@ static void notice(struct nat_member *m)
 	struct wire_out o;
 
 	buf_reset(&f->out);
-	wire_begin(&o, &f->out, WIRE_JSON, REQ_NOTIFY_CONSUMER_IDS_CHANGED, f->opaque++, WIRE_FLAG_ONEWAY);
+	wire_begin(&o, &f->out, WIRE_JSON, REQ_NOTIFY_CONSUMER_IDS_CHANGED, (int32_t)f->opaque++, WIRE_FLAG_ONEWAY);
 	wire_put(&o, "consumerGroup", slice_str(m->group));
 	wire_finish(&o, 0);
 	stream_put(p->stream, buf_view(&f->out));

@@ -97,7 +97,7 @@ struct nat {
 	void *stopped_arg;
 	int64_t boot_ms;
 	uint64_t boot_ns;
-	int32_t opaque;                    /* of our own requests */
+	uint32_t opaque;                   /* of our own requests; may wrap */
 	struct nat_counters n;
 	struct nat_rates rates;
 	/* Scratch of one call; nothing in it survives a return to the loop. */
