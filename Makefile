@@ -68,12 +68,14 @@ $(B)/gantry: $(B)/app/main.o $(B)/edge.a $(B)/core.a
 build/gantry: $(B)/gantry
 	@ln -sf $(patsubst build/%,%,$<) $@
 
+# The helpers whose headers a test includes come before the archives: two of them may have a function of the same name.
+helpers = $$(grep -oh 'tests/[a-z]*/[a-z0-9_]*\.h' $(<:.o=.d) | sort -u | sed 's|.*|$(B)/&|; s|h$$|o|' | xargs -r ls 2>/dev/null)
 $(UNIT_BIN): $(B)/%: $(B)/%.o $(LIBS)
-	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(LIBS) -Wl,--end-group -lcmocka $(LDLIBS) -o $@
+	$(CC) $(LDFLAGS_$(BUILD)) $< $(helpers) -Wl,--start-group $(LIBS) -Wl,--end-group -lcmocka $(LDLIBS) -o $@
 $(B)/sim: $(call obj,$(SIM_MAIN)) $(LIBS)
 	$(CC) $(LDFLAGS_$(BUILD)) $(call obj,$(SIM_MAIN)) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
 $(FUZZ_BIN): $(B)/%: $(B)/%.o $(LIBS)
-	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
+	$(CC) $(LDFLAGS_$(BUILD)) $< $(helpers) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
 # The load generator and the bare loops need nothing of ours.
 $(B)/tests/bench/load: $(call obj,$(filter-out tests/bench/bare.c,$(BENCH_SRC)))
 $(B)/tests/bench/bare: $(B)/tests/bench/bare.o

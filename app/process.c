@@ -119,6 +119,9 @@ void process_fini(struct process *p)
 {
 	uv_close((uv_handle_t *)&p->term, NULL);
 	uv_close((uv_handle_t *)&p->intr, NULL);
+	/* All is closed: a signal that comes now must not make an orderly stop look like a crash. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
 	loop_fini(&p->loop);
 }
 
