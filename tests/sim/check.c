@@ -28,6 +28,7 @@ struct checker {
 	bool lossy; /* the crash may have taken the end of what was acknowledged */
 	bool killed; /* only the process died: nothing acknowledged may be missing */
 	bool end;   /* nothing is under way, all delays are over */
+	bool drained; /* and the lease group has taken all */
 	struct scan scans[TOPICS][QUEUES];
 };
 
@@ -233,6 +234,18 @@ static void see_back(struct checker *c, int what, int32_t queue, const struct re
 		(unsigned long long)id, m->back_found[group], group_of(group), m->backs_sure[group], m->backs_sure[group] + m->backs_unsure[group]);
 }
 
+static void see_dead(struct checker *c, int what, int32_t queue, const struct record *r)
+{
+	struct life *l = c->life;
+	uint64_t id = body_id(r->body);
+
+	(void)what;
+	(void)queue;
+	MUST(l, id > 0 && id < l->n_msgs, "a dead-letter topic holds a message that nobody sent");
+	l->msgs[id].dead++;
+	MUST(l, l->msgs[id].dead == 1 || c->lossy, "message %llu is dead twice", (unsigned long long)id);
+}
+
 /* ---- What should have been found ------------------------------------------------------------------------------------------------ */
 
 static void check_message(struct checker *c, uint64_t id)
@@ -246,6 +259,10 @@ static void check_message(struct checker *c, uint64_t id)
 			m->backs_sure[g], group_of(g), m->back_found[g]);
 	if (t->being != PRESENT || m->life != t->life)
 		return;
+	if (c->drained && m->found)
+		MUST(l, m->lease == LEASE_ACKED || m->lease == LEASE_UNSURE || m->dead > 0, "%s: message %llu at %d/%llu was %s", t->name,
+			(unsigned long long)id, m->queue, (unsigned long long)m->offset,
+			m->lease == LEASE_REJECTED ? "rejected, and is not in the dead-letter topic" : "never delivered and settled");
 	bool must = m->fate == FATE_ACKED && (m->durable || c->killed || c->end) && !c->lossy;
 
 	if (m->delay > 0 && !m->settled)
@@ -433,7 +450,7 @@ static void run_checks(struct checker *c, uint64_t crashed_ns)
 	char name[64];
 
 	for (uint64_t id = 1; id < l->n_msgs; id++) {
-		l->msgs[id].found = 0;
+		l->msgs[id].found = l->msgs[id].dead = 0;
 		memset(l->msgs[id].back_found, 0, sizeof(l->msgs[id].back_found));
 	}
 	wait_visible(l);
@@ -448,6 +465,7 @@ static void run_checks(struct checker *c, uint64_t crashed_ns)
 		snprintf(name, sizeof(name), "%%DLQ%%%s", group_of(g));
 		read_topic(c, name, TOPICS + g, see_back);
 	}
+	read_topic(c, "%DLQ%leasers", TOPICS + GROUPS, see_dead);
 	for (uint64_t id = 1; id < l->n_msgs; id++)
 		check_message(c, id);
 	check_log(c);
@@ -469,12 +487,13 @@ void check_all(struct life *l, enum sim_crash how, uint64_t crashed_ns)
 
 	if (c.lossy)
 		forgive(l);
+	lease_recovered(l, c.lossy, crashed_ns);
 	run_checks(&c, crashed_ns);
 }
 
-void check_end(struct life *l)
+void check_end(struct life *l, bool drained)
 {
-	struct checker c = {.life = l, .end = true};
+	struct checker c = {.life = l, .end = true, .drained = drained};
 
 	run_checks(&c, l->world.clock.now_ns);
 }

@@ -211,7 +211,9 @@ static void end_life(struct life *l)
 	l->ending = true;
 	sim_world_run(&l->world, QUIET_NS);
 	MUST(l, list_empty(&l->ops), "%u requests are not answered on a healthy disk", l->n_ops);
-	check_end(l);
+	check_end(l, false);
+	lease_drain(l);
+	check_end(l, true);
 	if (one_in(l, 2)) {
 		bool closed = false;
 
@@ -223,7 +225,7 @@ static void end_life(struct life *l)
 		work_crashed(l);
 		open_world(l, SIM_CRASH_OLD);
 		check_all(l, SIM_CRASH_OLD, l->world.clock.now_ns);
-		check_end(l);
+		check_end(l, true);
 	}
 	sim_world_crash(&l->world, SIM_CRASH_KILL);
 }

@@ -14,6 +14,7 @@
  *   - the log (read from the disk's files) and what pulls return are the same;
  *   - a committed offset is one that was committed since the last that was known to be durable;
  *   - topics and groups exist as they were answered to exist;
+ *   - leases: see lease.c;
  *   - a delayed message is delivered once, and not early; a message that was sent back comes back once.
  */
 #ifndef TESTS_SIM_CRASH_H
@@ -25,7 +26,7 @@
 #include "base/obj.h"
 #include "tests/sim/world.h"
 
-enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 6 };
+enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 6, SUBS = 3 };
 
 struct options {
 	uint64_t seed;
@@ -41,8 +42,12 @@ enum fate {
 	FATE_LOST     /* not there after a crash that may lose it */
 };
 
+/* What the lease group has done with a message. */
+enum lease_fate { LEASE_NONE, LEASE_ACKED, LEASE_REJECTED, LEASE_UNSURE };
+
 struct message {
 	uint8_t fate;
+	uint8_t lease;
 	bool durable;      /* answered to the level "disk", or seen by a reader who sees what is durable only */
 	bool seen;         /* at 'queue', 'offset', 'position' */
 	bool settled;      /* found by a check after a crash: it can never be lost any more */
@@ -55,6 +60,8 @@ struct message {
 	uint64_t answered_ns;
 	int64_t stored_ms; /* of a delayed one: when it was parked */
 	uint64_t parked;   /* of a delayed one: its position in the schedule topic */
+	uint64_t lease_ns; /* when it was settled */
+	uint32_t dead;     /* scratch of a check: how often it lies in the lease group's dead-letter topic */
 	uint32_t found;    /* scratch of a check: how often */
 	uint32_t backs_sure[GROUPS], backs_unsure[GROUPS]; /* times that it was sent back for a group */
 	uint32_t back_found[GROUPS];
@@ -87,7 +94,7 @@ struct offset_model {
 };
 
 struct life;
-enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_OTHER };
+enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_OTHER };
 
 struct op {
 	struct list link;
@@ -115,7 +122,24 @@ struct op {
 		struct engine_send_back back;
 		struct engine_stats stats;
 		struct engine_group group;
+		struct engine_sub_open sub;
+		struct engine_settle settle;
 	} u;
+};
+
+enum sub_state { SUB_OFF, SUB_ON, SUB_ENDING };
+struct lease_out {
+	uint64_t tag, id;
+};
+struct sub_model {
+	struct engine_sub sub;
+	struct life *life;
+	enum sub_state state;
+	int topic;
+	bool eager;             /* acknowledges all at once */
+	uint64_t credit;        /* granted and not used */
+	struct lease_out out[64]; /* delivered and not settled */
+	size_t n_out;
 };
 
 struct life {
@@ -131,6 +155,7 @@ struct life {
 	struct engine_member members[MEMBERS];
 	bool joined[MEMBERS];
 	bool sender_busy[SENDERS];
+	struct sub_model subs[SUBS], drains[TOPICS];
 	struct list ops;
 	struct buf body, props;
 	unsigned n_ops;
@@ -163,8 +188,16 @@ void work_crashed(struct life *l);
 /* Asks and turns the world until the answer; fails the test when it does not come. */
 enum status ask_wait(struct life *l, struct op *op, void (*submit)(struct life *, struct op *));
 
+/* lease.c */
+void lease_step(struct life *l);
+void lease_crashed(struct life *l);
+/* After a crash: which settlements may have been lost. */
+void lease_recovered(struct life *l, bool lossy, uint64_t crashed_ns);
+/* Takes and acknowledges all that is left. */
+void lease_drain(struct life *l);
+
 /* check.c */
 void check_all(struct life *l, enum sim_crash how, uint64_t crashed_ns);
-void check_end(struct life *l); /* nothing is under way any more, and all delays are over */
+void check_end(struct life *l, bool drained); /* nothing is under way any more, and all delays are over */
 
 #endif

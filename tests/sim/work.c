@@ -301,7 +301,7 @@ static void ask_topic(struct life *l, int topic, bool drop)
 			/* Who asked for what before a drop is not followed up: wait for quiet. */
 			struct op *other = container_of(n, struct op, link);
 
-			if (other->kind != OP_JOIN && other->kind != OP_LEAVE && other->topic == topic)
+			if (other->kind != OP_JOIN && other->kind != OP_LEAVE && other->kind != OP_SUB && other->kind != OP_SETTLE && other->topic == topic)
 				return;
 		}
 	op = op_new(l, drop ? OP_TOPIC_DROP : OP_TOPIC_PUT);
@@ -534,7 +534,7 @@ void work_step(struct life *l)
 
 	if (l->n_ops >= OPS_MAX)
 		return;
-	switch (below(l, 20)) {
+	switch (below(l, 22)) {
 	case 0:
 		if (topic != TOPICS - 1)
 			ask_topic(l, topic, t->being == PRESENT && one_in(l, 12));
@@ -546,6 +546,8 @@ void work_step(struct life *l)
 	case 5:
 	case 6: ask_pull(l, topic); break;
 	case 7: ask_send_back(l); break;
+	case 8:
+	case 9: lease_step(l); break;
 	default:
 		if (topic != TOPICS - 1 && t->being == ABSENT)
 			ask_topic(l, topic, false);
@@ -562,6 +564,8 @@ void work_crashed(struct life *l)
 
 		for (uint64_t i = 0; i < op->count; i++)
 			l->msgs[op->first + i].fate = FATE_UNSURE;
+		if (op->kind == OP_SETTLE && (op->u.settle.how == SETTLE_ACK || op->u.settle.how == SETTLE_REJECT))
+			l->msgs[op->first].lease = LEASE_UNSURE;
 		if (op->kind == OP_SEND)
 			mem_free(op->u.send.positions);
 		op_free(op);
@@ -571,6 +575,7 @@ void work_crashed(struct life *l)
 			l->topics[i].being = UNSURE;
 		l->topics[i].busy = l->topics[i].dropping = false;
 	}
+	lease_crashed(l);
 	memset(l->sender_busy, 0, sizeof(l->sender_busy));
 	memset(l->members, 0, sizeof(l->members));
 	memset(l->joined, 0, sizeof(l->joined));

@@ -1,0 +1,185 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/*
+ * Leases in the crash test: subscriptions of one group take messages and settle them, or not. What must hold:
+ *   - never more deliveries than credit was granted;
+ *   - what was acknowledged is not delivered again in this run of the engine, nor after a crash when the acknowledgement was durable;
+ *   - at the end every message of a live topic was settled, or lies in the group's dead-letter topic, where it lies once.
+ */
+#include "record/record.h"
+#include "tests/sim/crash.h"
+
+#define SETTLE_SLACK_NS (2 * SEC_NS)
+#define DRAIN_NS (120 * SEC_NS)
+enum { CREDIT_MAX = 30 };
+
+static const struct actor taker = {.front = "sim", .address = {(const uint8_t *)"10.0.0.2:2", 10}};
+
+static void sub_answered(struct engine_ask *a, enum status st)
+{
+	struct op *op = container_of(a, struct op, u.ask);
+	struct life *l = op->life;
+	struct sub_model *s = op->arg;
+
+	MUST(l, st == ST_OK || l->faulty || l->world.disk->dead || st == ST_NO_TOPIC || st == ST_BUSY, "a subscription was answered with %s", status_name(st));
+	if (st != ST_OK)
+		s->state = SUB_OFF;
+	op_free(op);
+}
+
+static void forget_deliveries(struct sub_model *s)
+{
+	s->n_out = 0;
+}
+
+static void sub_ended(struct engine_sub *sub, enum status why)
+{
+	struct sub_model *s = container_of(sub, struct sub_model, sub);
+
+	MUST(s->life, s->state != SUB_OFF, "ended() of a subscription that was over (%s)", status_name(why));
+	s->state = SUB_OFF;
+	forget_deliveries(s);
+}
+
+static void settle_answered(struct engine_ask *a, enum status st)
+{
+	struct op *op = container_of(a, struct op, u.ask);
+	struct life *l = op->life;
+	struct message *m = &l->msgs[op->first];
+	enum settle how = op->u.settle.how;
+
+	MUST(l, st == ST_OK || st == ST_GONE || st == ST_CLOSED || l->faulty || l->world.disk->dead, "settling was answered with %s", status_name(st));
+	if (st == ST_OK && (how == SETTLE_ACK || how == SETTLE_REJECT)) {
+		m->lease = how == SETTLE_ACK ? LEASE_ACKED : LEASE_REJECTED;
+		m->lease_ns = l->world.clock.now_ns;
+	}
+	op_free(op);
+}
+
+static void settle(struct life *l, struct sub_model *s, size_t i, enum settle how)
+{
+	struct op *op = op_new(l, OP_SETTLE);
+
+	op->topic = s->topic;
+	op->first = s->out[i].id;
+	op->u.settle = (struct engine_settle){.ask = {.done = settle_answered}, .sub = &s->sub, .tag = s->out[i].tag, .how = how,
+		.after_ms = how == SETTLE_RETRY ? (one_in(l, 2) ? 0 : (int64_t)below(l, 500)) : 500};
+	if (how != SETTLE_EXTEND)
+		s->out[i] = s->out[--s->n_out];
+	engine_settle(l->world.engine, &op->u.settle);
+}
+
+static void deliver(struct engine_sub *sub, const struct delivery *d)
+{
+	struct sub_model *s = container_of(sub, struct sub_model, sub);
+	struct life *l = s->life;
+	struct record r;
+
+	MUST(l, s->state == SUB_ON, "a delivery to a subscription that is over");
+	MUST(l, s->credit > 0, "a delivery without credit");
+	s->credit--;
+	MUST(l, record_decode(d->record, &r) == ST_OK && record_check(d->record, r.position, false, &r) == ST_OK, "a delivery is not a record");
+	uint64_t id = body_id(r.body);
+
+	MUST(l, id > 0 && id < l->n_msgs && l->msgs[id].topic == s->topic && slice_eq_str(d->topic, l->topics[s->topic].name), "a delivery that nobody sent");
+	struct message *m = &l->msgs[id];
+
+	MUST(l, m->lease == LEASE_NONE || m->lease == LEASE_UNSURE, "message %llu was %s, and is delivered again (attempt %u)", (unsigned long long)id,
+		m->lease == LEASE_REJECTED ? "rejected" : "acknowledged", d->attempt);
+	MUST(l, d->attempt >= 1 && d->lease_ms > 0, "attempt %u, lease %lld ms", d->attempt, (long long)d->lease_ms);
+	m->lease = LEASE_NONE;
+	if (s->n_out == ARRAY_LEN(s->out))
+		forget_deliveries(s); /* their leases run out */
+	s->out[s->n_out++] = (struct lease_out){d->tag, id};
+	if (s->eager)
+		settle(l, s, s->n_out - 1, SETTLE_ACK);
+}
+
+static void open_sub(struct life *l, struct sub_model *s, int topic, bool eager)
+{
+	struct op *op = op_new(l, OP_SUB);
+
+	*s = (struct sub_model){.sub = {.deliver = deliver, .ended = sub_ended}, .life = l, .state = SUB_ON, .topic = topic, .eager = eager,
+		.credit = eager ? 1000000 : below(l, CREDIT_MAX)};
+	op->topic = topic;
+	op->arg = s;
+	op->u.sub = (struct engine_sub_open){.ask = {.done = sub_answered}, .actor = &taker, .sub = &s->sub, .topic = slice_str(l->topics[topic].name),
+		.group = SLICE_LIT("leasers"), .client_id = SLICE_LIT("taker"), .expr = SLICE_LIT("*"), .start = SUB_START_FIRST,
+		.credit = (uint32_t)s->credit};
+	engine_sub_open(l->world.engine, &op->u.sub);
+}
+
+void lease_step(struct life *l)
+{
+	struct sub_model *s = &l->subs[below(l, SUBS)];
+
+	if (s->state == SUB_OFF) {
+		int topic = (int)below(l, TOPICS);
+
+		if (l->topics[topic].being == PRESENT && !l->topics[topic].busy)
+			open_sub(l, s, topic, false);
+		return;
+	}
+	if (s->state != SUB_ON)
+		return;
+	if (one_in(l, 20)) {
+		s->state = SUB_ENDING;
+		forget_deliveries(s);
+		engine_sub_close(l->world.engine, &s->sub);
+		return;
+	}
+	if (s->credit < 5 && one_in(l, 2)) {
+		uint32_t more = 1 + (uint32_t)below(l, CREDIT_MAX);
+
+		s->credit += more;
+		engine_sub_credit(l->world.engine, &s->sub, more);
+	}
+	for (uint64_t n = below(l, 4); n > 0 && s->n_out > 0; n--) {
+		static const enum settle hows[] = {SETTLE_ACK, SETTLE_ACK, SETTLE_ACK, SETTLE_ACK, SETTLE_RETRY, SETTLE_REJECT, SETTLE_EXTEND};
+
+		settle(l, s, below(l, s->n_out), hows[below(l, ARRAY_LEN(hows))]);
+	}
+}
+
+void lease_crashed(struct life *l)
+{
+	memset(l->subs, 0, sizeof(l->subs));
+}
+
+void lease_recovered(struct life *l, bool lossy, uint64_t crashed_ns)
+{
+	uint64_t due = l->world.conf.offset_sync_ms * MS_NS + SETTLE_SLACK_NS;
+
+	for (uint64_t id = 1; id < l->n_msgs; id++) {
+		struct message *m = &l->msgs[id];
+
+		if (m->lease == LEASE_NONE)
+			continue;
+		if (lossy || l->faulty || m->lease_ns + due >= crashed_ns)
+			m->lease = LEASE_UNSURE;
+	}
+}
+
+void lease_drain(struct life *l)
+{
+	for (int i = 0; i < SUBS; i++)
+		if (l->subs[i].state == SUB_ON)
+			engine_sub_close(l->world.engine, &l->subs[i].sub);
+	sim_world_run(&l->world, SEC_NS);
+	for (int i = 0; i < SUBS; i++)
+		MUST(l, l->subs[i].state == SUB_OFF, "a subscription does not end");
+	for (int t = 0; t < TOPICS; t++)
+		if (l->topics[t].being == PRESENT)
+			open_sub(l, &l->drains[t], t, true);
+	sim_world_run(&l->world, DRAIN_NS);
+	for (int t = 0; t < TOPICS; t++)
+		if (l->drains[t].state == SUB_ON) {
+			l->drains[t].state = SUB_ENDING;
+			engine_sub_close(l->world.engine, &l->drains[t].sub);
+		}
+	sim_world_run(&l->world, 10 * SEC_NS);
+	for (int t = 0; t < TOPICS; t++)
+		MUST(l, l->drains[t].state == SUB_OFF, "a subscription does not end");
+}
