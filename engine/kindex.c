@@ -27,6 +27,7 @@ struct kindex {
 	struct list segments;     /* struct kr_segment, most recently used first */
 	unsigned n_segments;
 	struct kr_segment *cur;   /* the open one; NULL before ki_load */
+	bool live;                /* recovery is over: whoever adds below mem_from has missed a flush */
 	uint64_t first;           /* segments below are dropped */
 	uint64_t mem_from;        /* memory has all keys of the records from here on */
 	uint64_t last;            /* position added last; below mem_from when nothing was */
@@ -237,8 +238,11 @@ void ki_add(struct kindex *ki, uint64_t position, uint32_t hash)
 {
 	CHECK_OBJ(ki, KI_MAGIC);
 	CHECK(ki->cur != NULL);
-	if (position < ki->mem_from)
+	if (position < ki->mem_from) {
+		/* Only more keys of the record that was given up half-way. */
+		CHECK(!ki->live || position == ki->mem_from - 1);
 		return;
+	}
 	if (position - ki->cur->start >= ki->env.segment_bytes) {
 		advance(ki, start_of(ki, position));
 		if (position < ki->mem_from)
@@ -333,6 +337,7 @@ enum status ki_recovered(struct kindex *ki, uint64_t log_first, uint64_t log_end
 		st = ki->env.disk->ops->sync_dir(ki->env.disk, KI_DIR);
 	ki->mem_from = u64_min(ki->mem_from, log_end);
 	ki->first = start_of(ki, log_first);
+	ki->live = true;
 	look_for_gap(ki, ki->cur);
 	return st;
 }

@@ -55,7 +55,8 @@ enum status ki_recovered(struct kindex *ki, uint64_t log_first, uint64_t log_end
 
 /*
  * A record at 'position' has a key of this hash. Positions ascend (several keys of one record: the same position). Another segment
- * than before seals the one before. May write a run (page cache only).
+ * than before seals the one before. May write a run (page cache only). Before ki_recovered what is below ki_covered is ignored;
+ * after it no record may be added below a position that was flushed.
  */
 void ki_add(struct kindex *ki, uint64_t position, uint32_t hash);
 /*
