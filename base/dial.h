@@ -3,8 +3,9 @@
  * Copyright The Gantry authors
  */
 /*
- * Connecting to somebody, injected. What comes back is a byte stream as in base/stream.h: the one who dials is a protocol like any
- * other, so its conn_size bytes of connection state are the carrier's, and everything after opened() is as for an accepted connection.
+ * Connecting to somebody, injected. What comes back is a byte stream as in base/stream.h: the one who dials is a
+ * protocol like any other, so its conn_size bytes of connection state are the carrier's, and everything after opened()
+ * is as for an accepted connection.
  *
  * What an implementer (os/dial_uv.c, a test's fake network) owes:
  *  - connect() takes the call, copies host, and returns. Exactly one of these follows, from the loop and never from inside connect():
@@ -26,7 +27,10 @@
 
 struct dial;
 
-/* One attempt to connect. The caller zeroes it, fills the 'in' fields and leaves it alone until it is answered or cancelled. */
+/*
+ * One attempt to connect. The caller zeroes it, fills the 'in' fields and leaves it alone until it is answered or
+ * cancelled.
+ */
 struct dial_call {
 	/* in */
 	struct slice host;             /* name or literal address; borrowed for the connect() call only */

@@ -60,8 +60,8 @@ static void expired(void *arg, const struct route_addr *a)
 {
 	struct namesrv *ns = arg;
 	ns->expired++;
-	log_warn(ns->env.log, "namesrv", "broker=%s id=%lld addr=%s expired: nothing was heard of it", a->broker->name, (long long)a->id,
-	         a->addr);
+	log_warn(ns->env.log, "namesrv", "broker=%s id=%lld addr=%s expired: nothing was heard of it", a->broker->name,
+	         (long long)a->id, a->addr);
 }
 
 static void owner_gone(void *arg, const struct route_addr *a)
@@ -112,7 +112,7 @@ bool namesrv_kv_load(struct namesrv *ns, struct slice text, char *why, size_t wh
 	return true;
 }
 
-/* ---- Connections ------------------------------------------------------------------------------------------------------------ */
+/* ---- Connections ------------------------------------------------------------------------------------------------- */
 
 static void opened(void *conn, void *front, struct stream *out, const struct stream_info *info)
 {
@@ -220,7 +220,7 @@ const struct stream_ops namesrv_stream = {
 	.closed = closed,
 };
 
-/* ---- The broker in the same process ------------------------------------------------------------------------------------------ */
+/* ---- The broker in the same process ------------------------------------------------------------------------------ */
 
 void namesrv_local_broker(struct namesrv *ns, struct slice cluster, struct slice broker, int64_t id, struct slice addr)
 {
@@ -272,8 +272,8 @@ void namesrv_local_gone(struct namesrv *ns)
 void namesrv_describe(struct namesrv *ns, struct buf *json)
 {
 	CHECK_OBJ(ns, NS_MAGIC);
-	buf_fmt(json, "{\"brokers\":%zu,\"topics\":%zu,\"kv\":%zu,\"connections\":%u,\"requests\":%llu,\"refused\":%llu,\"badFrames\":%llu,"
-	        "\"registrations\":%llu,\"expired\":%llu}",
+	buf_fmt(json, "{\"brokers\":%zu,\"topics\":%zu,\"kv\":%zu,\"connections\":%u,\"requests\":%llu,"
+	        "\"refused\":%llu,\"badFrames\":%llu,\"registrations\":%llu,\"expired\":%llu}",
 	        ns->routes.broker_names.count, ns->routes.topic_names.count, ns->kv.n, ns->n_conns, (unsigned long long)ns->requests,
 	        (unsigned long long)ns->refused, (unsigned long long)ns->bad_frames, (unsigned long long)ns->registrations,
 	        (unsigned long long)ns->expired);

@@ -3,11 +3,12 @@
  * Copyright The Gantry authors
  */
 /*
- * The name server: which brokers there are, and which of them have which topics. It runs alone or inside a broker's process.
+ * The name server: which brokers there are, and which of them have which topics. It runs alone or inside a broker's
+ * process.
  *
- * Brokers register over the wire (their topics leave the table when they say so, when their connection closes, or when nothing was heard
- * of them for their time), and the process's own broker by calls. The only thing that outlives the process is the KV configuration, which
- * the process keeps. Everything happens on one thread.
+ * Brokers register over the wire (their topics leave the table when they say so, when their connection closes, or when
+ * nothing was heard of them for their time), and the process's own broker by calls. The only thing that outlives the
+ * process is the KV configuration, which the process keeps. Everything happens on one thread.
  */
 #ifndef NAMESRV_NAMESRV_H
 #define NAMESRV_NAMESRV_H
@@ -24,8 +25,9 @@ struct namesrv_env {
 	struct clock *clock;
 	struct log *log;
 	/*
-	 * The KV configuration changed: 'text' is all of it, to be stored and handed to namesrv_kv_load at the next start. Called before the
-	 * change is answered. False: it could not be stored; then the change is taken back and refused. NULL: nothing is kept.
+	 * The KV configuration changed: 'text' is all of it, to be stored and handed to namesrv_kv_load at the next start.
+	 * Called before the change is answered. False: it could not be stored; then the change is taken back and refused.
+	 * NULL: nothing is kept.
 	 */
 	bool (*kv_changed)(void *arg, struct slice text);
 	void *arg;
@@ -54,12 +56,15 @@ uint64_t namesrv_turn(struct namesrv *ns);
 /* The protocol; a carrier gives a struct namesrv as 'front'. */
 extern const struct stream_ops namesrv_stream;
 
-/* Takes over a stored KV configuration; at start, before any connection. False: 'why' says which line is wrong; nothing was taken. */
+/*
+ * Takes over a stored KV configuration; at start, before any connection. False: 'why' says which line is wrong; nothing
+ * was taken.
+ */
 bool namesrv_kv_load(struct namesrv *ns, struct slice text, char *why, size_t why_size);
 
 /*
- * The broker of this process. It does not expire. Called again with the same names it moves to the new address. A topic is put with the
- * permission that it shall have in routes.
+ * The broker of this process. It does not expire. Called again with the same names it moves to the new address. A topic
+ * is put with the permission that it shall have in routes.
  */
 void namesrv_local_broker(struct namesrv *ns, struct slice cluster, struct slice broker, int64_t id, struct slice addr);
 void namesrv_local_topic(struct namesrv *ns, const struct wire_topic *topic);

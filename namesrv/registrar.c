@@ -8,8 +8,9 @@
  *	IDLE --due--> DIALING --opened--> UP --closed, no answer in time--> IDLE
  *	                 +------failed------------------------------------> IDLE
  *
- * Every change of a topic has a number; a topic keeps that of its last change, and the topics stand in a list by it. A peer knows up to which
- * number it has heard, so what it lacks is the tail of that list. The number is also the counter of the data version.
+ * Every change of a topic has a number; a topic keeps that of its last change, and the topics stand in a list by it. A
+ * peer knows up to which number it has heard, so what it lacks is the tail of that list. The number is also the counter
+ * of the data version.
  */
 #include "namesrv/registrar.h"
 
@@ -79,12 +80,12 @@ struct reg_conn {
 void registrar_conf_default(struct registrar_conf *c)
 {
 	*c = (struct registrar_conf){
-		.again_ms = 10000, .every_ms = 30000, .retry_ms = 1000, .coalesce_ms = 100, .timeout_ms = 24000, .close_ms = 3000,
-		.max_servers = 16,
+		.again_ms = 10000, .every_ms = 30000, .retry_ms = 1000, .retry_max_ms = 5000, .coalesce_ms = 100,
+		.timeout_ms = 24000, .close_ms = 3000, .max_servers = 16,
 	};
 }
 
-/* ---- Opening -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Opening ----------------------------------------------------------------------------------------------------- */
 
 /* "host:port", "[v6]:port" */
 static bool host_port(struct slice s, struct slice *ret_host, uint16_t *ret_port)
@@ -126,8 +127,8 @@ static void registrar_free(struct registrar *r)
 	mem_free(r);
 }
 
-enum status registrar_open(struct registrar **ret, const struct registrar_env *env, const struct registrar_conf *conf, char *why,
-                           size_t why_size)
+enum status registrar_open(struct registrar **ret, const struct registrar_env *env, const struct registrar_conf *conf,
+                           char *why, size_t why_size)
 {
 	struct slice rest = conf->servers, one, host;
 	CHECK(conf->every_ms > 0 && conf->retry_ms > 0 && why_size > 0);
@@ -166,7 +167,7 @@ enum status registrar_open(struct registrar **ret, const struct registrar_env *e
 	return ST_OK;
 }
 
-/* ---- Topics ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Topics ------------------------------------------------------------------------------------------------------ */
 
 static void changed(struct registrar *r)
 {
@@ -210,7 +211,7 @@ void registrar_topic_drop(struct registrar *r, struct slice topic)
 	r->changed_ms = clock_wall_ms(r->env.clock);
 }
 
-/* ---- Saying things ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Saying things ----------------------------------------------------------------------------------------------- */
 
 static void identity(struct registrar *r, struct wire_out *o)
 {
@@ -281,7 +282,7 @@ static void send_bye(struct peer *p)
 	send(p, BYE);
 }
 
-/* ---- Connections --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Connections ------------------------------------------------------------------------------------------------- */
 
 static void idle(struct peer *p)
 {
@@ -293,7 +294,7 @@ static void idle(struct peer *p)
 	p->all = false;
 	p->all_due = p->answer_due = NEVER;
 	p->dial_due = clock_mono_ns(r->env.clock) + p->pause_ns;
-	p->pause_ns = u64_min(p->pause_ns * 2, r->conf.every_ms * MS_NS);
+	p->pause_ns = u64_min(p->pause_ns * 2, r->conf.retry_max_ms * MS_NS);
 }
 
 /* Lets go of a connection; its closed() follows later. */
@@ -347,13 +348,14 @@ static void answered(struct peer *p, const struct wire_cmd *cmd)
 	}
 	if (cmd->code == ANS_SUCCESS) {
 		if (!p->all && what == ALL)
-			log_info(r->env.log, "registrar", "server=%s:%u broker=%s registered topics=%zu", p->host, p->port, r->broker, r->names.count);
+			log_info(r->env.log, "registrar", "server=%s:%u broker=%s registered topics=%zu", p->host, p->port, r->broker,
+			         r->names.count);
 		p->all = p->all || what == ALL;
 		p->pause_ns = r->conf.retry_ms * MS_NS;
 		return;
 	}
-	log_warn(r->env.log, "registrar", "server=%s:%u refused %s: code=%d %.*s", p->host, p->port, what == ALL ? "all topics" : "changed topics",
-	         (int)cmd->code, (int)cmd->remark.n, (const char *)cmd->remark.p);
+	log_warn(r->env.log, "registrar", "server=%s:%u refused %s: code=%d %.*s", p->host, p->port,
+	         what == ALL ? "all topics" : "changed topics", (int)cmd->code, (int)cmd->remark.n, (const char *)cmd->remark.p);
 	/* Changes that were refused make everything due again; everything refused waits for its next time. */
 	p->all = false;
 	p->changes_due = NEVER;
@@ -397,7 +399,8 @@ static void closed(void *conn, enum status why)
 	CHECK(c->r->n_streams > 0);
 	c->r->n_streams--;
 	if (c->peer != NULL) {
-		log_warn(c->r->env.log, "registrar", "server=%s:%u connection lost: %s", c->peer->host, c->peer->port, status_name(why));
+		log_warn(c->r->env.log, "registrar", "server=%s:%u connection lost: %s", c->peer->host, c->peer->port,
+		         status_name(why));
 		idle(c->peer);
 	}
 }
@@ -412,7 +415,7 @@ static const struct stream_ops ops = {
 	.closed = closed,
 };
 
-/* ---- Turns --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Turns ------------------------------------------------------------------------------------------------------- */
 
 static void dial(struct peer *p)
 {
@@ -420,8 +423,8 @@ static void dial(struct peer *p)
 	p->state = DIALING;
 	p->dial_due = NEVER;
 	p->call = (struct dial_call){
-		.host = slice_str(p->host), .port = p->port, .timeout_ms = r->conf.timeout_ms, .tls = r->conf.tls, .ops = &ops, .front = p,
-		.failed = failed,
+		.host = slice_str(p->host), .port = p->port, .timeout_ms = r->conf.timeout_ms, .tls = r->conf.tls, .ops = &ops,
+		.front = p, .failed = failed,
 	};
 	dial_connect(r->env.dial, &p->call);
 }

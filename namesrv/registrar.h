@@ -3,12 +3,12 @@
  * Copyright The Gantry authors
  */
 /*
- * What a broker tells name servers in other processes: its address and all its topics (103) when it starts, 10 s later and then every
- * 30 s; topics that were created or changed within 100 ms together in one smaller 103; 104 when it stops.
+ * What a broker tells name servers in other processes: its address and all its topics (103) when it starts, 10 s later
+ * and then every 30 s; topics that were created or changed within 100 ms together in one smaller 103; 104 when it stops.
  *
- * It keeps a connection to each server, and says everything at once when one had to be made anew or a server refused something. A server
- * that cannot be reached is tried again after a second, then after twice as long each time, up to the regular interval; the others do not
- * wait for it. One request is under way to each server at a time.
+ * It keeps a connection to each server, and says everything at once when one had to be made anew or a server refused
+ * something. A server that cannot be reached is tried again after a second, then after twice as long each time, up to
+ * 5 s; the others do not wait for it. One request is under way to each server at a time.
  */
 #ifndef NAMESRV_REGISTRAR_H
 #define NAMESRV_REGISTRAR_H
@@ -34,7 +34,8 @@ struct registrar_conf {
 	struct slice ha_addr;          /* "ip:port" of replication */
 	uint32_t again_ms;             /* second registration after the first */
 	uint32_t every_ms;             /* between all others */
-	uint32_t retry_ms;             /* first pause before a connection is tried again; doubles up to every_ms */
+	uint32_t retry_ms;             /* first pause before a connection is tried again; doubles up to retry_max_ms */
+	uint32_t retry_max_ms;
 	uint32_t coalesce_ms;          /* changes of topics wait so long for more of them */
 	uint32_t timeout_ms;           /* to connect; also to answer */
 	uint32_t close_ms;             /* how long registrar_close waits for the answers */
@@ -44,18 +45,21 @@ struct registrar_conf {
 void registrar_conf_default(struct registrar_conf *c);
 
 /* BAD_ARG: 'why' says what is wrong with the list of servers. An empty list is legal: then it does nothing. */
-enum status registrar_open(struct registrar **ret, const struct registrar_env *env, const struct registrar_conf *conf, char *why,
-                           size_t why_size);
+enum status registrar_open(struct registrar **ret, const struct registrar_env *env, const struct registrar_conf *conf,
+                           char *why, size_t why_size);
 /*
- * A topic is there or has changed, with the permission that it shall have in routes. What was said before the first turn is in the first
- * registration.
+ * A topic is there or has changed, with the permission that it shall have in routes. What was said before the first
+ * turn is in the first registration.
  */
 void registrar_topic(struct registrar *r, const struct wire_topic *topic);
-/* A topic is gone: it is not in the registrations any more (name servers forget it when they are told to, or with the broker). */
+/*
+ * A topic is gone: it is not in the registrations any more (name servers forget it when they are told to, or with the
+ * broker).
+ */
 void registrar_topic_drop(struct registrar *r, struct slice topic);
 /*
- * Does what is due; returns the next deadline in mono ns, NEVER for none. The process calls it after every poll of its loop, because what
- * the calls above and the streams bring about is done here.
+ * Does what is due; returns the next deadline in mono ns, NEVER for none. The process calls it after every poll of its
+ * loop, because what the calls above and the streams bring about is done here.
  */
 uint64_t registrar_turn(struct registrar *r);
 /* Says good-bye to every connected server; closed(arg) fires from a turn, and the registrar is freed after it. */

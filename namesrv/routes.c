@@ -40,7 +40,7 @@ struct route_topic *routes_topic(const struct routes *r, struct slice name)
 	return map_get(&r->topic_names, name);
 }
 
-/* ---- Dropping ------------------------------------------------------------------------------------------------------------ */
+/* ---- Dropping ---------------------------------------------------------------------------------------------------- */
 
 static void topic_free(struct routes *r, struct route_topic *t)
 {
@@ -121,7 +121,7 @@ void routes_fini(struct routes *r)
 	heap_fini(&r->expiry);
 }
 
-/* ---- Brokers --------------------------------------------------------------------------------------------------------------- */
+/* ---- Brokers ----------------------------------------------------------------------------------------------------- */
 
 static void set_text(char **to, struct slice s)
 {
@@ -294,7 +294,7 @@ uint32_t routes_write_perm(struct routes *r, struct slice broker, bool writable)
 	return b->n_topics;
 }
 
-/* ---- Topics ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Topics ------------------------------------------------------------------------------------------------------ */
 
 static struct route_topic *topic_new(struct routes *r, struct slice name)
 {

@@ -3,11 +3,13 @@
  * Copyright The Gantry authors
  */
 /*
- * Private to namesrv/: the route table. Time comes in as 'now' (mono ns), text is copied, nothing here speaks a protocol.
+ * Private to namesrv/: the route table. Time comes in as 'now' (mono ns), text is copied, nothing here speaks a
+ * protocol.
  *
- * A broker is a name with one address per id (0 is the master). Topics belong to names, not to addresses: they are set by the registrations
- * of masters and leave with the last address of the name. The write permission that an administrator takes from a broker is kept beside its
- * topics, so that the broker's next registration does not give it back.
+ * A broker is a name with one address per id (0 is the master). Topics belong to names, not to addresses: they are set
+ * by the registrations of masters and leave with the last address of the name. The write permission that an
+ * administrator takes from a broker is kept beside its topics, so that the broker's next registration does not give it
+ * back.
  */
 #ifndef NAMESRV_ROUTES_H
 #define NAMESRV_ROUTES_H
@@ -69,8 +71,9 @@ struct route_register {
 	const struct wire_topics *topics;
 };
 /*
- * A broker says what it is and has. OK; BAD_ARG: a name or address that clients could not use; BUSY: a limit is reached, what fitted was taken;
- * NO_MEMBER: a single topic of a broker that is not known, which shall register with all it has first.
+ * A broker says what it is and has. OK; BAD_ARG: a name or address that clients could not use; BUSY: a limit is
+ * reached, what fitted was taken; NO_MEMBER: a single topic of a broker that is not known, which shall register with
+ * all it has first.
  */
 enum status routes_register(struct routes *r, const struct route_register *v, uint64_t now);
 /* What a slave needs to know of its master; empty when there is none. */
@@ -86,7 +89,10 @@ uint64_t routes_turn(struct routes *r, uint64_t now, void (*gone)(void *arg, con
 
 /* Adds or changes a topic of a broker. False: a limit is reached, or the name is not usable. */
 bool routes_topic_put(struct routes *r, struct route_broker *b, const struct wire_topic *t);
-/* Drops a topic of one broker (by name), of all brokers of a cluster, or altogether (both empty). False when there was nothing. */
+/*
+ * Drops a topic of one broker (by name), of all brokers of a cluster, or altogether (both empty). False when there was
+ * nothing.
+ */
 bool routes_topic_drop(struct routes *r, struct slice topic, struct slice broker, struct slice cluster);
 struct route_broker *routes_broker(const struct routes *r, struct slice name);
 struct route_topic *routes_topic(const struct routes *r, struct slice name);

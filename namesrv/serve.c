@@ -8,7 +8,7 @@
 #include "base/obj.h"
 #include "namesrv/ns.h"
 
-/* ---- Answers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Answers ----------------------------------------------------------------------------------------------------- */
 
 void ns_answer(struct ns_call *c, int32_t code, const char *remark)
 {
@@ -51,7 +51,7 @@ bool ns_fields_ok(struct ns_call *c)
 	return false;
 }
 
-/* ---- Registration ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Registration ------------------------------------------------------------------------------------------------ */
 
 /* Of a registration: the broker of this process may not be spoken for by others. */
 enum whose { OTHERS, OURS, CONFLICT };
@@ -113,7 +113,8 @@ static void registered(struct ns_call *c, const struct route_register *v, bool k
 	ns->registrations++;
 	if (!known)
 		log_info(ns->env.log, "namesrv", "broker=%.*s id=%lld addr=%.*s registered topics=%zu peer=%s", (int)v->broker.n,
-		         (const char *)v->broker.p, (long long)v->id, (int)v->addr.n, (const char *)v->addr.p, v->topics->n, c->conn->peer);
+		         (const char *)v->broker.p, (long long)v->id, (int)v->addr.n, (const char *)v->addr.p, v->topics->n,
+		         c->conn->peer);
 	answer_registered(c, v->broker, v->id);
 }
 
@@ -172,8 +173,8 @@ static void serve_unregister(struct ns_call *c)
 		return;
 	}
 	routes_unregister(&c->ns->routes, broker, id, addr);
-	log_info(c->ns->env.log, "namesrv", "broker=%.*s id=%lld addr=%.*s unregistered", (int)broker.n, (const char *)broker.p, (long long)id,
-	         (int)addr.n, (const char *)addr.p);
+	log_info(c->ns->env.log, "namesrv", "broker=%.*s id=%lld addr=%.*s unregistered", (int)broker.n,
+	         (const char *)broker.p, (long long)id, (int)addr.n, (const char *)addr.p);
 	ns_answer(c, ANS_SUCCESS, NULL);
 }
 
@@ -235,7 +236,7 @@ static void serve_register_topic(struct ns_call *c)
 	ns_answer(c, why == NULL ? ANS_SUCCESS : ANS_SYSTEM_ERROR, why);
 }
 
-/* ---- Routes ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Routes ------------------------------------------------------------------------------------------------------ */
 
 /* Appends a broker's addresses to 'addrs', which has room for them. */
 static struct wire_broker_data broker_data(struct route_broker *b, struct wire_addr *addrs)
@@ -273,7 +274,9 @@ static void serve_route(struct ns_call *c)
 		const struct route_queue *q = &t->v[i];
 		brokers[i] = broker_data(q->broker, addrs + at);
 		at += brokers[i].n_addrs;
-		queues[i] = (struct wire_queue_data){slice_str(q->broker->name), q->read_queues, q->write_queues, route_perm(q), q->sys_flag};
+		queues[i] = (struct wire_queue_data){
+			slice_str(q->broker->name), q->read_queues, q->write_queues, route_perm(q), q->sys_flag
+		};
 	}
 	if (ns->conf.order_conf)
 		kv_get(&ns->kv, NS_ORDER_SPACE, topic, &r.order_conf);
@@ -322,8 +325,8 @@ static void write_perm(struct ns_call *c, bool writable, const char *count)
 	if (!ns_fields_ok(c))
 		return;
 	uint32_t n = routes_write_perm(&c->ns->routes, broker, writable);
-	log_info(c->ns->env.log, "namesrv", "broker=%.*s writable=%d topics=%u peer=%s", (int)broker.n, (const char *)broker.p, writable, n,
-	         c->conn->peer);
+	log_info(c->ns->env.log, "namesrv", "broker=%.*s writable=%d topics=%u peer=%s", (int)broker.n,
+	         (const char *)broker.p, writable, n, c->conn->peer);
 	ns_answer_count(c, count, n);
 }
 
@@ -339,7 +342,7 @@ static void serve_drop_topic(struct ns_call *c)
 	ns_answer(c, ANS_SUCCESS, NULL);
 }
 
-/* ---- Lists -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Lists ------------------------------------------------------------------------------------------------------- */
 
 enum { UNIT = 1, UNIT_SUB = 2 }; /* bits of topicSysFlag */
 
@@ -430,7 +433,7 @@ static void serve_system_topics(struct ns_call *c)
 	ns_answer_body(c);
 }
 
-/* ---- Which code is whose ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Which code is whose ----------------------------------------------------------------------------------------- */
 
 void ns_serve(struct ns_call *c)
 {

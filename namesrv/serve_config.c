@@ -7,7 +7,7 @@
 #include "base/obj.h"
 #include "namesrv/ns.h"
 
-/* ---- KV ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- KV ---------------------------------------------------------------------------------------------------------- */
 
 /* Hands the whole configuration to the process for keeping. */
 static bool keep(struct namesrv *ns)
@@ -36,7 +36,8 @@ static void not_found(struct ns_call *c, struct slice space, struct slice key)
 void ns_serve_kv_put(struct ns_call *c)
 {
 	struct kv *kv = &c->ns->kv;
-	struct slice space = wire_str(&c->args, "namespace"), key = wire_str(&c->args, "key"), value = wire_str(&c->args, "value"), old;
+	struct slice space = wire_str(&c->args, "namespace"), key = wire_str(&c->args, "key"), old;
+	struct slice value = wire_str(&c->args, "value");
 	if (!ns_fields_ok(c))
 		return;
 	bool had = kv_get(kv, space, key, &old);
@@ -108,7 +109,7 @@ void ns_serve_kv_list(struct ns_call *c)
 	ns_answer_body(c);
 }
 
-/* ---- Settings --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Settings ---------------------------------------------------------------------------------------------------- */
 
 enum kind { FLAG, MILLIS };
 enum { EXPIRE_MIN_MS = 1000 };

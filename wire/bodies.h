@@ -5,13 +5,13 @@
 /*
  * Bodies of the remoting protocol that are JSON documents (and the binary form of a broker's registration).
  *
- * Decoding takes what the known peers send: Java's maps with unquoted integer or object keys, enums as names or ordinals, numbers as
- * strings, missing arrays. Size, depth and inflated size are bounded. A decoded body owns a struct wire_doc in which its slices and arrays
- * stand: free it with wire_doc_fini (also fine after a failed decode, which leaves nothing behind).
- * A decode that gives false has set *ret_why, a constant string that names what is wrong.
+ * Decoding takes what the known peers send: Java's maps with unquoted integer or object keys, enums as names or
+ * ordinals, numbers as strings, missing arrays. Size, depth and inflated size are bounded. A decoded body owns a struct
+ * wire_doc in which its slices and arrays stand: free it with wire_doc_fini (also fine after a failed decode, which
+ * leaves nothing behind). A decode that gives false has set *ret_why, a constant string that names what is wrong.
  *
- * Encoding appends to a buffer: compact, keys sorted, every map key quoted (the Go client cuts route data up by hand and would dial
- * to wrong addresses if there was a blank).
+ * Encoding appends to a buffer: compact, keys sorted, every map key quoted (the Go client cuts route data up by hand
+ * and would dial to wrong addresses if there was a blank).
  */
 #ifndef WIRE_BODIES_H
 #define WIRE_BODIES_H
@@ -35,7 +35,7 @@ struct wire_mq {
 	int32_t queue;
 };
 
-/* ---- 34 HEART_BEAT, 46 CHECK_CLIENT_CONFIG --------------------------------------------------------------------------- */
+/* ---- 34 HEART_BEAT, 46 CHECK_CLIENT_CONFIG ----------------------------------------------------------------------- */
 
 struct wire_sub {
 	struct slice topic;
@@ -74,7 +74,7 @@ struct wire_client_config {
 };
 bool wire_client_config_decode(struct slice body, struct wire_client_config *ret, const char **ret_why);
 
-/* ---- 41, 42: queue locks; 38: consumer ids; 220: reset ---------------------------------------------------------------- */
+/* ---- 41, 42: queue locks; 38: consumer ids; 220: reset ----------------------------------------------------------- */
 
 struct wire_locks {
 	struct wire_doc doc;
@@ -89,7 +89,7 @@ void wire_consumer_ids(struct buf *b, const struct slice *ids, size_t n);
 /* {"offsetTable":...}; 'as_list': the form that C++ clients read, else the one with objects as keys for Java and Go. */
 void wire_reset_body(struct buf *b, const struct wire_mq *v, const int64_t *offsets, size_t n, bool as_list);
 
-/* ---- Topics ----------------------------------------------------------------------------------------------------------- */
+/* ---- Topics ------------------------------------------------------------------------------------------------------ */
 
 struct wire_data_version {
 	int64_t state, timestamp, counter;
@@ -126,7 +126,8 @@ bool wire_topics_decode(struct slice body, struct wire_topics *ret, const char *
 void wire_register(struct buf *b, const struct wire_data_version *version, const struct wire_topic *v, size_t n);
 bool wire_register_packed(struct buf *b, const struct wire_data_version *version, const struct wire_topic *v, size_t n,
                           int32_t request_version);
-bool wire_register_decode(struct slice body, bool compressed, int32_t request_version, struct wire_topics *ret, const char **ret_why);
+bool wire_register_decode(struct slice body, bool compressed, int32_t request_version, struct wire_topics *ret,
+                          const char **ret_why);
 
 /* Subscription groups: 200, 201, 352. */
 struct wire_group {
@@ -144,7 +145,7 @@ bool wire_group_decode(struct slice body, struct wire_doc *doc, struct wire_grou
 /* 201. */
 void wire_groups(struct buf *b, const struct wire_data_version *version, const struct wire_group *v, size_t n);
 
-/* ---- Routes ------------------------------------------------------------------------------------------------------------ */
+/* ---- Routes ------------------------------------------------------------------------------------------------------ */
 
 struct wire_queue_data {
 	struct slice broker;
@@ -183,7 +184,7 @@ bool wire_cluster_info_decode(struct slice body, struct wire_cluster_info *ret, 
 /* 901. */
 void wire_member_group(struct buf *b, const struct wire_broker_data *broker);
 
-/* ---- Lists and tables ---------------------------------------------------------------------------------------------------- */
+/* ---- Lists and tables -------------------------------------------------------------------------------------------- */
 
 /* {"brokerAddr":...,"topicList":[...]}; the address is left out when empty. 206, 224, 304, 305, 311 to 313. */
 void wire_topic_list(struct buf *b, const struct slice *names, size_t n, struct slice broker_addr);
@@ -201,7 +202,8 @@ void wire_table_end(struct wire_table *t);
 struct wire_pair {
 	struct slice name, value;
 };
-bool wire_table_decode(struct slice body, struct wire_doc *doc, struct wire_pair **ret, size_t *ret_n, const char **ret_why);
+bool wire_table_decode(struct slice body, struct wire_doc *doc, struct wire_pair **ret, size_t *ret_n,
+                       const char **ret_why);
 
 /* A name server's KV configuration as a document, in the form of the stock kvConfig.json. 'v' is sorted by space. */
 struct wire_kv {
@@ -210,7 +212,9 @@ struct wire_kv {
 void wire_kv(struct buf *b, const struct wire_kv *v, size_t n);
 bool wire_kv_decode(struct slice text, struct wire_doc *doc, struct wire_kv **ret, size_t *ret_n, const char **ret_why);
 
-/* Java properties text, as 25, 26, 318 and 319 carry it: takes the next "name=value" line off *rest; false at the end. */
+/*
+ * Java properties text, as 25, 26, 318 and 319 carry it: takes the next "name=value" line off *rest; false at the end.
+ */
 bool wire_properties_next(struct slice *rest, struct slice *ret_name, struct slice *ret_value);
 void wire_properties_put(struct buf *b, struct slice name, struct slice value);
 

@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  * Copyright The Gantry authors
  */
-/* Bodies that clients and brokers exchange about members: heartbeats, client checks, queue locks, consumer ids, resets. */
+/*
+ * Bodies that clients and brokers exchange about members: heartbeats, client checks, queue locks, consumer ids, resets.
+ */
 #include "wire/doc.h"
 
 static const char *const consume_types[] = {"CONSUME_ACTIVELY", "CONSUME_PASSIVELY", "CONSUME_POP"};

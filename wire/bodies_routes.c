@@ -192,7 +192,7 @@ void wire_member_group(struct buf *b, const struct wire_broker_data *d)
 	buf_str(b, "}}");
 }
 
-/* ---- Lists and tables ---------------------------------------------------------------------------------------------------- */
+/* ---- Lists and tables -------------------------------------------------------------------------------------------- */
 
 static void put_names(struct buf *b, const char *key, bool first, const struct slice *names, size_t n)
 {
@@ -259,7 +259,8 @@ static bool scalar(struct wire_doc *d, const json_t *v, struct slice *ret)
 	return true;
 }
 
-bool wire_table_decode(struct slice body, struct wire_doc *doc, struct wire_pair **ret, size_t *ret_n, const char **ret_why)
+bool wire_table_decode(struct slice body, struct wire_doc *doc, struct wire_pair **ret, size_t *ret_n,
+                       const char **ret_why)
 {
 	const char *fault = NULL, *key;
 	size_t n = 0, length;
@@ -284,7 +285,7 @@ bool wire_table_decode(struct slice body, struct wire_doc *doc, struct wire_pair
 	return true;
 }
 
-/* ---- The KV configuration as it is kept ------------------------------------------------------------------------------------ */
+/* ---- The KV configuration as it is kept -------------------------------------------------------------------------- */
 
 void wire_kv(struct buf *b, const struct wire_kv *v, size_t n)
 {

@@ -11,7 +11,7 @@
 
 enum { MAPPINGS_SINCE = 413, WRAPPED_SINCE = 37 }; /* request versions at which a registration's body changed */
 
-/* ---- Versions and topics ------------------------------------------------------------------------------------------------ */
+/* ---- Versions and topics ----------------------------------------------------------------------------------------- */
 
 void wire_data_version(struct buf *b, const struct wire_data_version *v)
 {
@@ -147,7 +147,7 @@ bool wire_topics_decode(struct slice body, struct wire_topics *ret, const char *
 	return true;
 }
 
-/* ---- Registration, as a document ------------------------------------------------------------------------------------------ */
+/* ---- Registration, as a document --------------------------------------------------------------------------------- */
 
 void wire_register(struct buf *b, const struct wire_data_version *version, const struct wire_topic *v, size_t n)
 {
@@ -173,7 +173,7 @@ static bool register_json(struct slice body, int32_t request_version, struct wir
 	return true;
 }
 
-/* ---- Registration, packed -------------------------------------------------------------------------------------------------- */
+/* ---- Registration, packed ---------------------------------------------------------------------------------------- */
 
 bool wire_register_packed(struct buf *b, const struct wire_data_version *version, const struct wire_topic *v, size_t n,
                           int32_t request_version)
@@ -320,7 +320,8 @@ static bool register_packed(struct slice body, struct wire_topics *ret, const ch
 	return true;
 }
 
-bool wire_register_decode(struct slice body, bool compressed, int32_t request_version, struct wire_topics *ret, const char **ret_why)
+bool wire_register_decode(struct slice body, bool compressed, int32_t request_version, struct wire_topics *ret,
+                          const char **ret_why)
 {
 	if (body.n == 0) {
 		*ret = (struct wire_topics){0};
@@ -329,7 +330,7 @@ bool wire_register_decode(struct slice body, bool compressed, int32_t request_ve
 	return compressed ? register_packed(body, ret, ret_why) : register_json(body, request_version, ret, ret_why);
 }
 
-/* ---- Groups --------------------------------------------------------------------------------------------------------------- */
+/* ---- Groups ------------------------------------------------------------------------------------------------------ */
 
 void wire_group_default(struct wire_group *g)
 {

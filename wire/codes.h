@@ -28,7 +28,9 @@ struct wire_code_row {
 };
 /* The row of a request code; NULL when it is not defined. */
 const struct wire_code_row *wire_request_row(int32_t code);
-/* The row of an answer code; NULL when it is not defined. Where two releases gave a number two meanings, the newer one. */
+/*
+ * The row of an answer code; NULL when it is not defined. Where two releases gave a number two meanings, the newer one.
+ */
 const struct wire_code_row *wire_answer_row(int32_t code);
 /* All request rows in the order of the numbers; for documents and counters. */
 const struct wire_code_row *wire_request_rows(unsigned *ret_n);

@@ -3,8 +3,8 @@
  * Copyright The Gantry authors
  */
 /*
- * Reading documents. normalise() walks the text once: it counts, bounds the depth, and rewrites keys that are integers or objects into
- * strings. It does not judge the rest of the grammar, which jansson does.
+ * Reading documents. normalise() walks the text once: it counts, bounds the depth, and rewrites keys that are integers
+ * or objects into strings. It does not judge the rest of the grammar, which jansson does.
  */
 #include "wire/doc.h"
 
@@ -46,7 +46,7 @@ bool doc_refuse(struct wire_doc *d, const char **ret_why, const char *why)
 	return false;
 }
 
-/* ---- Normalising ------------------------------------------------------------------------------------------------------ */
+/* ---- Normalising ------------------------------------------------------------------------------------------------- */
 
 struct walk {
 	struct slice in;
@@ -196,7 +196,7 @@ bool doc_parse(struct wire_doc *d, struct slice text, size_t max_bytes, size_t m
 	return why == NULL;
 }
 
-/* ---- Members ------------------------------------------------------------------------------------------------------------ */
+/* ---- Members ----------------------------------------------------------------------------------------------------- */
 
 static void blame(const char **fault, const char *key)
 {

@@ -3,8 +3,9 @@
  * Copyright The Gantry authors
  */
 /*
- * Private to wire/: JSON documents as peers send them, on top of jansson. Java's keys that are not strings (integers, objects) are made
- * into strings before parsing; bytes, depth and number of values are bounded before anything is allocated for them.
+ * Private to wire/: JSON documents as peers send them, on top of jansson. Java's keys that are not strings (integers,
+ * objects) are made into strings before parsing; bytes, depth and number of values are bounded before anything is
+ * allocated for them.
  */
 #ifndef WIRE_DOC_H
 #define WIRE_DOC_H
@@ -24,7 +25,10 @@ void *doc_array(struct wire_doc *d, size_t count, size_t size);
 /* Gives up *d and reports; for the failing ends of decoders. */
 bool doc_refuse(struct wire_doc *d, const char **ret_why, const char *why);
 
-/* Members of an object. Absent and null give the default; a value of the wrong kind is a fault: *fault is set to the key's name. */
+/*
+ * Members of an object. Absent and null give the default; a value of the wrong kind is a fault: *fault is set to the
+ * key's name.
+ */
 struct slice doc_str(const json_t *o, const char *key, const char **fault);
 int64_t doc_int(const json_t *o, const char *key, int64_t absent, const char **fault);  /* a number, or a string that holds one */
 int64_t doc_range(const json_t *o, const char *key, int64_t absent, int64_t min, int64_t max, const char **fault);

@@ -3,8 +3,8 @@
  * Copyright The Gantry authors
  */
 /*
- * The fields of the hot requests, in one pass over the command's extension fields, and their answers. All other requests read their
- * few fields with wire_args (wire/frame.h).
+ * The fields of the hot requests, in one pass over the command's extension fields, and their answers. All other
+ * requests read their few fields with wire_args (wire/frame.h).
  */
 #ifndef WIRE_FIELDS_H
 #define WIRE_FIELDS_H

@@ -3,11 +3,12 @@
  * Copyright The Gantry authors
  */
 /*
- * Frames of the remoting protocol: one command each, with a header in one of two forms (JSON or binary) and a raw body. Bytes only;
- * format: docs/framing.md.
+ * Frames of the remoting protocol: one command each, with a header in one of two forms (JSON or binary) and a raw body.
+ * Bytes only; format: docs/framing.md.
  *
- * A decoded command does not own its bytes: its slices stand in the bytes that were decoded, or, where a JSON string had escapes, in
- * the scratch buffer that the caller lent. They are good until either changes; the next decode into the same scratch resets it.
+ * A decoded command does not own its bytes: its slices stand in the bytes that were decoded, or, where a JSON string
+ * had escapes, in the scratch buffer that the caller lent. They are good until either changes; the next decode into the
+ * same scratch resets it.
  */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -57,18 +58,23 @@ struct wire_limits {
 
 enum wire_got { WIRE_MORE, WIRE_GOT, WIRE_BAD };
 /*
- * Decodes the frame at the front of 'bytes'. GOT: *ret is set, *ret_used is its size. MORE: *ret_used is the size of the whole frame,
- * 0 while even that is not known; nothing was looked at but the length words, whose bounds are checked at once. BAD: *ret_why says
- * what is wrong (a constant string); the connection cannot go on.
+ * Decodes the frame at the front of 'bytes'. GOT: *ret is set, *ret_used is its size. MORE: *ret_used is the size of
+ * the whole frame,
+ * 0 while even that is not known; nothing was looked at but the length words, whose bounds are checked at once. BAD:
+ * *ret_why says what is wrong (a constant string); the connection cannot go on.
  */
 enum wire_got wire_decode(struct slice bytes, const struct wire_limits *limits, struct buf *scratch, struct wire_cmd *ret,
                           size_t *ret_used, const char **ret_why);
 
-/* The value of an extension field; false when it is absent. Where a name occurs twice the last one counts, as for every other peer. */
+/*
+ * The value of an extension field; false when it is absent. Where a name occurs twice the last one counts, as for every
+ * other peer.
+ */
 bool wire_ext(const struct wire_cmd *c, const char *name, struct slice *ret);
 
 /*
- * Reading fields with one test at the end: the first missing or illegal field is remembered, everything after it is harmless.
+ * Reading fields with one test at the end: the first missing or illegal field is remembered, everything after it is
+ * harmless.
  *
  *	struct wire_args a = wire_args(cmd);
  *	struct slice topic = wire_str(&a, "topic");
@@ -97,8 +103,8 @@ void wire_args_bad(struct wire_args *a, const char *field, const char *why);
 void wire_args_remark(const struct wire_args *a, struct buf *b);
 
 /*
- * Building a frame at the end of a buffer: begin (or answer), remark, fields, finish. The body follows the header: append it to the
- * same buffer after wire_finish, or send it as pieces of its own; wire_finish only needs its length.
+ * Building a frame at the end of a buffer: begin (or answer), remark, fields, finish. The body follows the header:
+ * append it to the same buffer after wire_finish, or send it as pieces of its own; wire_finish only needs its length.
  *
  *	wire_answer(&o, &out, cmd, ANS_SUCCESS);
  *	wire_put_i64(&o, "offset", 7);

@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0
  * Copyright The Gantry authors
  */
-/* Configuration as text: one name=value per line, as the administration tools write it (no escapes, no continued lines). */
+/*
+ * Configuration as text: one name=value per line, as the administration tools write it (no escapes, no continued
+ * lines).
+ */
 #include "wire/bodies.h"
 
 bool wire_properties_next(struct slice *rest, struct slice *ret_name, struct slice *ret_value)

@@ -3,8 +3,8 @@
  * Copyright The Gantry authors
  */
 /*
- * The binary header: code 2, language 1, version 2, opaque 4, flag 4, remark 4 + n, fields 4 + n; a field is name 2 + n, value 4 + n.
- * Big-endian; codes and versions are signed.
+ * The binary header: code 2, language 1, version 2, opaque 4, flag 4, remark 4 + n, fields 4 + n; a field is name 2 +
+ * n, value 4 + n. Big-endian; codes and versions are signed.
  */
 #include "wire/scan.h"
 

@@ -3,11 +3,13 @@
  * Copyright The Gantry authors
  */
 /*
- * The JSON header: one flat object with one object of texts in it. A document parser would cost several times what the rest of a request
- * costs, so this is a scanner for just that shape. Keys come in any order with any white space; what is not known is skipped.
+ * The JSON header: one flat object with one object of texts in it. A document parser would cost several times what the
+ * rest of a request costs, so this is a scanner for just that shape. Keys come in any order with any white space; what
+ * is not known is skipped.
  *
- * Strings without escapes stay where they are. Those with escapes are written into the scratch buffer, which is made large enough for the
- * whole header at the first of them: unescaping never makes a string longer, so the slices into it do not move.
+ * Strings without escapes stay where they are. Those with escapes are written into the scratch buffer, which is made
+ * large enough for the whole header at the first of them: unescaping never makes a string longer, so the slices into it
+ * do not move.
  */
 #include "wire/scan.h"
 
@@ -96,7 +98,9 @@ static size_t utf8_put(uint8_t *to, uint32_t c)
 	return 4;
 }
 
-/* What stands behind \u, s->p being at the first hex digit; half of a surrogate pair without the other becomes U+FFFD. */
+/*
+ * What stands behind \u, s->p being at the first hex digit; half of a surrogate pair without the other becomes U+FFFD.
+ */
 static bool unicode(struct scan *s, uint8_t *to, size_t *n)
 {
 	int32_t c = hex4(s->p, s->end);

@@ -3,7 +3,8 @@
  * Copyright The Gantry authors
  */
 /*
- * Bodies: the first byte picks the decoder, the rest is the body. What was accepted is written again, and that must be accepted too.
+ * Bodies: the first byte picks the decoder, the rest is the body. What was accepted is written again, and that must be
+ * accepted too.
  */
 #include "base/obj.h"
 #include "wire/bodies.h"

@@ -3,8 +3,8 @@
  * Copyright The Gantry authors
  */
 /*
- * Frames: any bytes are decoded as a run of frames. What was accepted is read by every field decoder and getter, answered, and the answer
- * must be readable again.
+ * Frames: any bytes are decoded as a run of frames. What was accepted is read by every field decoder and getter,
+ * answered, and the answer must be readable again.
  */
 #include "base/mem.h"
 #include "base/obj.h"

@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0
  * Copyright The Gantry authors
  */
-/* The whole name server through a byte stream, under a virtual clock: every request that it serves, and what it does with bad ones. */
+/*
+ * The whole name server through a byte stream, under a virtual clock: every request that it serves, and what it does
+ * with bad ones.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -80,7 +83,8 @@ static int teardown(void **state)
 }
 
 /* Builds a request: fields are name, value, ... NULL. */
-static void put_request(struct buf *b, enum wire_form form, int32_t code, int32_t flag, const char *const *fields, struct slice body)
+static void put_request(struct buf *b, enum wire_form form, int32_t code, int32_t flag, const char *const *fields,
+	struct slice body)
 {
 	struct wire_out o;
 	wire_begin(&o, b, form, code, 77, flag);
@@ -142,7 +146,8 @@ static void assert_remark(const char *want)
 }
 
 /* Registers a broker with topics T0 ... T(n-1) over a stream. */
-static int32_t reg(struct fake_stream *s, const char *cluster, const char *broker, const char *id, const char *addr, unsigned n)
+static int32_t reg(struct fake_stream *s, const char *cluster, const char *broker, const char *id, const char *addr,
+	unsigned n)
 {
 	static const char *const names[] = {"T0", "T1", "T2", "T3"};
 	struct wire_topic v[4];
@@ -151,7 +156,8 @@ static int32_t reg(struct fake_stream *s, const char *cluster, const char *broke
 	for (unsigned i = 0; i < n; i++)
 		v[i] = (struct wire_topic){slice_str(names[i]), 4, 4, 6, i, false};
 	wire_register(&b, &version, v, n);
-	int32_t code = ask_on(s, REQ_REGISTER_BROKER, FIELDS("brokerName", broker, "brokerAddr", addr, "clusterName", cluster, "haServerAddr", "10.0.0.1:10912",
+	int32_t code = ask_on(s, REQ_REGISTER_BROKER, FIELDS("brokerName", broker, "brokerAddr", addr, "clusterName",
+		cluster, "haServerAddr", "10.0.0.1:10912",
 	                      "brokerId", id), buf_view(&b));
 	buf_fini(&b);
 	return code;
@@ -167,11 +173,14 @@ static void a_route_to_the_letter(void **state)
 	assert_int_equal(reg(&client, "c", "b-a", "0", "10.0.0.1:10911", 2), 0);
 	assert_int_equal(reg(&client, "c", "b-a", "1", "10.0.0.2:10911", 0), 0);
 	assert_int_equal(route_of("T1"), 0);
-	assert_body("{\"brokerDatas\":[{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},\"brokerName\":\"b-a\",\"cluster\":\"c\","
-		"\"enableActingMaster\":false}],\"filterServerTable\":{},\"queueDatas\":[{\"brokerName\":\"b-a\",\"perm\":6,\"readQueueNums\":4,\"topicSysFlag\":1,"
+	assert_body("{\"brokerDatas\":[{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},"
+		"\"brokerName\":\"b-a\",\"cluster\":\"c\","
+		"\"enableActingMaster\":false}],\"filterServerTable\":{},\"queueDatas\":[{\"brokerName\":\"b-a\",\"perm\":6,"
+		"\"readQueueNums\":4,\"topicSysFlag\":1,"
 		"\"writeQueueNums\":4}]}");
 	assert_int_equal(ask(REQ_GET_BROKER_CLUSTER_INFO, NULL), 0);
-	assert_body("{\"brokerAddrTable\":{\"b-a\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},\"brokerName\":\"b-a\",\"cluster\":\"c\","
+	assert_body("{\"brokerAddrTable\":{\"b-a\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},"
+		"\"brokerName\":\"b-a\",\"cluster\":\"c\","
 		"\"enableActingMaster\":false}},\"clusterAddrTable\":{\"c\":[\"b-a\"]}}");
 }
 
@@ -210,14 +219,17 @@ static void packed_registrations_and_checksums(void **state)
 	struct wire_data_version version = {0, 5, 1};
 	assert_true(wire_register_packed(&b, &version, t, 2, WIRE_VERSION));
 	buf_u64_dec(&crc, crc32_of(b.p, b.n) & 0x7FFFFFFF);
-	assert_int_equal(ask_on(&client, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.2.3.4:5", "clusterName", "c", "haServerAddr", "",
+	assert_int_equal(ask_on(&client, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.2.3.4:5",
+		"clusterName", "c", "haServerAddr", "",
 	                 "brokerId", "0", "compressed", "true", "bodyCrc32", buf_cstr(&crc)), buf_view(&b)), 0);
 	assert_int_equal(route_of("P"), 0);
 	b.p[b.n - 1] ^= 1;
-	assert_int_equal(ask_on(&client, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.2.3.4:5", "clusterName", "c", "haServerAddr", "",
+	assert_int_equal(ask_on(&client, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.2.3.4:5",
+		"clusterName", "c", "haServerAddr", "",
 	                 "brokerId", "0", "compressed", "true", "bodyCrc32", buf_cstr(&crc)), buf_view(&b)), 1);
 	assert_remark("crc32 not match");
-	assert_int_equal(ask_on(&client, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.2.3.4:5", "clusterName", "c", "haServerAddr", "",
+	assert_int_equal(ask_on(&client, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.2.3.4:5",
+		"clusterName", "c", "haServerAddr", "",
 	                 "brokerId", "0", "compressed", "true"), SLICE_LIT("no")), 1);
 	assert_remark("the body is not a registration: registration cannot be unpacked");
 	buf_fini(&b);
@@ -244,7 +256,8 @@ static void silence_expires_after_120_seconds(void **state)
 	assert_int_equal(reg(&other, "c", "b", "0", "10.0.0.1:10911", 2), 0);
 	assert_true(namesrv_turn(ns) == start_ns + 120 * SEC_NS);
 	now_ns = start_ns + 119 * SEC_NS;
-	assert_int_equal(ask_on(&other, REQ_BROKER_HEARTBEAT, FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911", "clusterName", "c"), slice_of(NULL, 0)), 0);
+	assert_int_equal(ask_on(&other, REQ_BROKER_HEARTBEAT, FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911",
+		"clusterName", "c"), slice_of(NULL, 0)), 0);
 	assert_true(namesrv_turn(ns) == start_ns + 239 * SEC_NS);
 	now_ns = start_ns + 238 * SEC_NS;
 	namesrv_turn(ns);
@@ -253,10 +266,12 @@ static void silence_expires_after_120_seconds(void **state)
 	assert_int_equal(namesrv_turn(ns), NEVER);
 	assert_int_equal(route_of("T0"), 17);
 	/* A registration may name its own time, within bounds. */
-	assert_int_equal(ask_on(&other, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1:1", "clusterName", "c", "haServerAddr", "", "brokerId", "0",
+	assert_int_equal(ask_on(&other, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1:1", "clusterName",
+		"c", "haServerAddr", "", "brokerId", "0",
 	                 "heartbeatTimeoutMillis", "5000"), slice_of(NULL, 0)), 0);
 	assert_true(namesrv_turn(ns) == now_ns + 5 * SEC_NS);
-	assert_int_equal(ask_on(&other, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1:1", "clusterName", "c", "haServerAddr", "", "brokerId", "0",
+	assert_int_equal(ask_on(&other, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1:1", "clusterName",
+		"c", "haServerAddr", "", "brokerId", "0",
 	                 "heartbeatTimeoutMillis", "99999999999"), slice_of(NULL, 0)), 0);
 	assert_true(namesrv_turn(ns) == now_ns + 3600 * SEC_NS);
 	fake_stream_fini(&other);
@@ -281,9 +296,11 @@ static void unregistering(void **state)
 {
 	(void)state;
 	assert_int_equal(reg(&client, "c", "b", "0", "10.0.0.1:10911", 2), 0);
-	assert_int_equal(ask(REQ_UNREGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "10.0.0.9:10911", "clusterName", "c", "brokerId", "0")), 0);
+	assert_int_equal(ask(REQ_UNREGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "10.0.0.9:10911", "clusterName",
+		"c", "brokerId", "0")), 0);
 	assert_int_equal(route_of("T0"), 0);
-	assert_int_equal(ask(REQ_UNREGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911", "clusterName", "c", "brokerId", "0")), 0);
+	assert_int_equal(ask(REQ_UNREGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911", "clusterName",
+		"c", "brokerId", "0")), 0);
 	assert_int_equal(route_of("T0"), 17);
 	assert_int_equal(ask(REQ_UNREGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "x", "brokerId", "0")), 1);
 	assert_remark("the field clusterName is missing");
@@ -292,7 +309,8 @@ static void unregistering(void **state)
 static void data_versions_are_compared(void **state)
 {
 	(void)state;
-	const char *const *who = FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911", "clusterName", "c", "brokerId", "0");
+	const char *const *who = FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911", "clusterName", "c", "brokerId",
+		"0");
 	uint64_t start_ns = now_ns;
 	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("{\"counter\":2,\"timestamp\":5}")), 0);
 	assert_field("changed", "true");
@@ -303,7 +321,8 @@ static void data_versions_are_compared(void **state)
 	assert_field("changed", "true");
 	assert_body("{\"counter\":2,\"stateVersion\":0,\"timestamp\":5}");
 	assert_true(namesrv_turn(ns) == start_ns + 120 * SEC_NS);
-	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("{\"counter\":2,\"stateVersion\":0,\"timestamp\":5}")), 0);
+	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("{\"counter\":2,\"stateVersion\":0,"
+		"\"timestamp\":5}")), 0);
 	assert_field("changed", "false");
 	assert_true(namesrv_turn(ns) == now_ns + 120 * SEC_NS); /* an unchanged one is a sign of life */
 	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("[")), 1);
@@ -349,7 +368,8 @@ static void write_permission_and_topic_lists(void **state)
 static void one_topic_is_registered_and_members_are_told(void **state)
 {
 	(void)state;
-	struct slice body = SLICE_LIT("{\"brokerDatas\":[],\"queueDatas\":[{\"brokerName\":\"b\",\"perm\":6,\"readQueueNums\":2,\"topicSysFlag\":0,\"writeQueueNums\":2}]}");
+	struct slice body = SLICE_LIT("{\"brokerDatas\":[],\"queueDatas\":[{\"brokerName\":\"b\",\"perm\":6,"
+		"\"readQueueNums\":2,\"topicSysFlag\":0,\"writeQueueNums\":2}]}");
 	assert_int_equal(ask_on(&client, REQ_REGISTER_TOPIC_IN_NAMESRV, FIELDS("topic", "N"), body), 1);
 	assert_remark("the route names a broker that is not registered");
 	assert_int_equal(reg(&client, "c", "b", "0", "10.0.0.1:10911", 2), 0);
@@ -357,7 +377,8 @@ static void one_topic_is_registered_and_members_are_told(void **state)
 	assert_int_equal(route_of("N"), 0);
 	assert_int_equal(ask_on(&client, REQ_REGISTER_TOPIC_IN_NAMESRV, FIELDS("topic", "N"), SLICE_LIT("{")), 1);
 	assert_int_equal(ask(REQ_GET_BROKER_MEMBER_GROUP, FIELDS("clusterName", "c", "brokerName", "b")), 0);
-	assert_body("{\"brokerMemberGroup\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\"},\"brokerName\":\"b\",\"cluster\":\"c\"}}");
+	assert_body("{\"brokerMemberGroup\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\"},"
+		"\"brokerName\":\"b\",\"cluster\":\"c\"}}");
 	assert_int_equal(ask(REQ_GET_BROKER_MEMBER_GROUP, FIELDS("clusterName", "c", "brokerName", "x")), 0);
 	assert_body("{\"brokerMemberGroup\":{\"brokerAddrs\":{},\"brokerName\":\"x\",\"cluster\":\"c\"}}");
 }
@@ -414,7 +435,8 @@ static void order_configuration_reaches_routes_and_brokers(void **state)
 	assert_non_null(memmem(ans.body.p, ans.body.n, "\"orderTopicConf\":\"b:8\"", 22));
 	assert_int_equal(route_of("T1"), 0);
 	assert_null(memmem(ans.body.p, ans.body.n, "orderTopicConf", 14));
-	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL, SLICE_LIT("returnOrderTopicConfigToBroker=false")), 0);
+	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL,
+		SLICE_LIT("returnOrderTopicConfigToBroker=false")), 0);
 	assert_int_equal(reg(&client, "c", "b", "0", "10.0.0.1:10911", 2), 0);
 	assert_int_equal(ans.body.n, 0);
 }
@@ -423,19 +445,22 @@ static void settings_change_all_or_none(void **state)
 {
 	(void)state;
 	static const char *const never[] = {
-		"configStorePath=/x", "kvConfigPath=/x", "rocketmqHome=/x", "configBlackList=", "productEnvName=x", "bindAddress=0.0.0.0", "listenPort=1",
+		"configStorePath=/x", "kvConfigPath=/x", "rocketmqHome=/x", "configBlackList=", "productEnvName=x",
+		"bindAddress=0.0.0.0", "listenPort=1",
 		"ConfigStorePathName=x",
 	};
 	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 		assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL, slice_str(never[i])), 16);
-	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL, SLICE_LIT("orderMessageEnable=true\nnonsense=1\n")), 29);
+	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL,
+		SLICE_LIT("orderMessageEnable=true\nnonsense=1\n")), 29);
 	assert_remark("nonsense is not a setting that can be changed");
 	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL, SLICE_LIT("brokerExpireMillis=10")), 29);
 	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL, SLICE_LIT("enableTopicList=perhaps")), 29);
 	assert_int_equal(ask(REQ_GET_NAMESRV_CONFIG, NULL), 0);
 	assert_body("listenPort=9876\norderMessageEnable=false\nreturnOrderTopicConfigToBroker=true\nenableAllTopicList=true\nenableTopicList=true\n"
 		"brokerExpireMillis=120000\n");
-	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL, SLICE_LIT("enableAllTopicList=false\nbrokerExpireMillis=60000")), 0);
+	assert_int_equal(ask_on(&client, REQ_UPDATE_NAMESRV_CONFIG, NULL,
+		SLICE_LIT("enableAllTopicList=false\nbrokerExpireMillis=60000")), 0);
 	assert_int_equal(ask(REQ_GET_ALL_TOPIC_LIST_FROM_NAMESERVER, NULL), 1);
 	assert_int_equal(reg(&client, "c", "b", "0", "10.0.0.1:10911", 2), 0);
 	assert_true(namesrv_turn(ns) == now_ns + 60 * SEC_NS);
@@ -450,7 +475,8 @@ static void unknown_requests_and_missing_fields(void **state)
 	assert_int_equal(ask(REQ_SEND_MESSAGE, NULL), 3);
 	assert_int_equal(ask(REQ_GET_ROUTEINFO_BY_TOPIC, NULL), 1);
 	assert_remark("the field topic is missing");
-	static const char *const all[] = {"brokerName", "b", "brokerAddr", "1.1.1.1:1", "clusterName", "c", "haServerAddr", "h", "brokerId", "0"};
+	static const char *const all[] = {"brokerName", "b", "brokerAddr", "1.1.1.1:1", "clusterName", "c", "haServerAddr",
+		"h", "brokerId", "0"};
 	for (unsigned drop = 0; drop < 5; drop++) {
 		const char *fields[11] = {NULL};
 		char want[64];
@@ -464,7 +490,8 @@ static void unknown_requests_and_missing_fields(void **state)
 		snprintf(want, sizeof(want), "the field %s is missing", all[2 * drop]);
 		assert_remark(want);
 	}
-	assert_int_equal(ask(REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.1.1.1:1", "clusterName", "c", "haServerAddr", "h", "brokerId", "x")), 1);
+	assert_int_equal(ask(REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1.1.1.1:1", "clusterName", "c",
+		"haServerAddr", "h", "brokerId", "x")), 1);
 	assert_remark("the field brokerId is not a 64-bit integer");
 }
 
@@ -483,7 +510,8 @@ static void oneway_and_answers_are_not_answered(void **state)
 static void a_malformed_frame_closes_its_own_connection_only(void **state)
 {
 	(void)state;
-	static const char *const bad[] = {"\xff\xff\xff\xff", "\0\0\0\6\0\0\0\2{]", "\0\0\0\2", "GET / HTTP/1.1\r\n", "\x16\x03\x01\x02"};
+	static const char *const bad[] = {"\xff\xff\xff\xff", "\0\0\0\6\0\0\0\2{]", "\0\0\0\2", "GET / HTTP/1.1\r\n",
+		"\x16\x03\x01\x02"};
 	static const size_t size[] = {4, 10, 4, 16, 4};
 	for (size_t i = 0; i < 5; i++) {
 		struct fake_stream other;
@@ -559,7 +587,8 @@ static void the_broker_of_the_process(void **state)
 	/* Others can neither take its name nor send it away; its own registration changes nothing. */
 	assert_int_equal(reg(&client, "c", "me", "0", "6.6.6.6:1", 2), 1);
 	assert_remark("this broker name and id belong to the name server's own process");
-	assert_int_equal(ask(REQ_UNREGISTER_BROKER, FIELDS("brokerName", "me", "brokerAddr", "127.0.0.1:10911", "clusterName", "c", "brokerId", "0")), 1);
+	assert_int_equal(ask(REQ_UNREGISTER_BROKER, FIELDS("brokerName", "me", "brokerAddr", "127.0.0.1:10911",
+		"clusterName", "c", "brokerId", "0")), 1);
 	assert_int_equal(reg(&client, "c", "me", "0", "127.0.0.1:10911", 2), 0);
 	assert_int_equal(route_of("T0"), 17);
 	assert_int_equal(namesrv_turn(ns), NEVER);
@@ -610,12 +639,18 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_route_to_the_letter), T(a_slave_hears_of_its_master), T(binary_requests_get_binary_answers), T(packed_registrations_and_checksums),
-		T(one_topic_of_an_unknown_broker_is_refused), T(silence_expires_after_120_seconds), T(a_closed_connection_drops_its_broker), T(unregistering),
-		T(data_versions_are_compared), T(write_permission_and_topic_lists), T(one_topic_is_registered_and_members_are_told), T(kv_is_kept_and_loaded),
-		T(order_configuration_reaches_routes_and_brokers), T(settings_change_all_or_none), T(unknown_requests_and_missing_fields),
-		T(oneway_and_answers_are_not_answered), T(a_malformed_frame_closes_its_own_connection_only), T(requests_come_in_any_pieces),
-		T(a_peer_that_does_not_read_is_not_served_further), T(idle_connections_are_closed), T(the_broker_of_the_process), T(limits_are_answered),
+		T(a_route_to_the_letter), T(a_slave_hears_of_its_master), T(binary_requests_get_binary_answers),
+			T(packed_registrations_and_checksums),
+		T(one_topic_of_an_unknown_broker_is_refused), T(silence_expires_after_120_seconds),
+			T(a_closed_connection_drops_its_broker), T(unregistering),
+		T(data_versions_are_compared), T(write_permission_and_topic_lists),
+			T(one_topic_is_registered_and_members_are_told), T(kv_is_kept_and_loaded),
+		T(order_configuration_reaches_routes_and_brokers), T(settings_change_all_or_none),
+			T(unknown_requests_and_missing_fields),
+		T(oneway_and_answers_are_not_answered), T(a_malformed_frame_closes_its_own_connection_only),
+			T(requests_come_in_any_pieces),
+		T(a_peer_that_does_not_read_is_not_served_further), T(idle_connections_are_closed),
+			T(the_broker_of_the_process), T(limits_are_answered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

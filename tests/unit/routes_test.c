@@ -53,7 +53,8 @@ static enum status reg(const char *broker, int64_t id, const char *addr, unsigne
 	for (unsigned i = 0; i < n; i++)
 		v[i] = topic(names[i], 4);
 	struct route_register q = {
-		.cluster = SLICE_LIT("c"), .broker = slice_str(broker), .addr = slice_str(addr), .ha_addr = SLICE_LIT("h"), .id = id,
+		.cluster = SLICE_LIT("c"), .broker = slice_str(broker), .addr = slice_str(addr), .ha_addr = SLICE_LIT("h"),
+			.id = id,
 		.timeout_ns = 120 * SEC_NS, .owner = owner, .topics = &topics,
 	};
 	return routes_register(&r, &q, now);

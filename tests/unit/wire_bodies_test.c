@@ -23,7 +23,7 @@ static void assert_text(struct buf *b, const char *want)
 	buf_reset(b);
 }
 
-/* ---- Heartbeats --------------------------------------------------------------------------------------------------------- */
+/* ---- Heartbeats -------------------------------------------------------------------------------------------------- */
 
 static void heartbeat_of_java(void **state)
 {
@@ -31,9 +31,12 @@ static void heartbeat_of_java(void **state)
 	struct wire_heartbeat h;
 	assert_true(wire_heartbeat_decode(SLICE_LIT("{\"clientID\":\"10.0.0.1@1234#567\",\"consumerDataSet\":[{\"consumeFromWhere\":\"CONSUME_FROM_FIRST_OFFSET\","
 		"\"consumeType\":\"CONSUME_ACTIVELY\",\"groupName\":\"g\",\"messageModel\":\"BROADCASTING\",\"subscriptionDataSet\":[{\"classFilterMode\":false,"
-		"\"codeSet\":[2598919],\"expressionType\":\"TAG\",\"subString\":\"TagA\",\"subVersion\":1700000000000,\"tagsSet\":[\"TagA\"],\"topic\":\"T\"},"
-		"{\"classFilterMode\":false,\"codeSet\":[],\"expressionType\":\"SQL92\",\"subString\":\"a > 1\",\"subVersion\":2,\"tagsSet\":[],\"topic\":\"%RETRY%g\"}],"
-		"\"unitMode\":true}],\"heartbeatFingerprint\":-7,\"producerDataSet\":[{\"groupName\":\"pg\"},{\"groupName\":\"CLIENT_INNER_PRODUCER\"}],"
+		"\"codeSet\":[2598919],\"expressionType\":\"TAG\",\"subString\":\"TagA\",\"subVersion\":1700000000000,"
+		"\"tagsSet\":[\"TagA\"],\"topic\":\"T\"},"
+		"{\"classFilterMode\":false,\"codeSet\":[],\"expressionType\":\"SQL92\",\"subString\":\"a > 1\",\"subVersion\":2,"
+		"\"tagsSet\":[],\"topic\":\"%RETRY%g\"}],"
+		"\"unitMode\":true}],\"heartbeatFingerprint\":-7,"
+		"\"producerDataSet\":[{\"groupName\":\"pg\"},{\"groupName\":\"CLIENT_INNER_PRODUCER\"}],"
 		"\"withoutSub\":true}"), &h, &why));
 	assert_true(slice_eq_str(h.client_id, "10.0.0.1@1234#567"));
 	assert_int_equal(h.fingerprint, -7);
@@ -59,8 +62,11 @@ static void heartbeat_of_cpp(void **state)
 {
 	(void)state;
 	struct wire_heartbeat h;
-	assert_true(wire_heartbeat_decode(SLICE_LIT("{\"clientID\":\"c\",\"consumerDataSet\":[{\"consumeFromWhere\":5,\"consumeType\":1,\"groupName\":\"g\","
-		"\"messageModel\":1,\"subscriptionDataSet\":[{\"subString\":\"*\",\"subVersion\":\"1700000000000\",\"topic\":\"T\"}]}]}\n"), &h, &why));
+	assert_true(wire_heartbeat_decode(SLICE_LIT("{\"clientID\":\"c\",\"consumerDataSet\":[{\"consumeFromWhere\":5,"
+		"\"consumeType\":1,\"groupName\":\"g\","
+		"\"messageModel\":1,"
+		"\"subscriptionDataSet\":[{\"subString\":\"*\",\"subVersion\":\"1700000000000\",\"topic\":\"T\"}]}]}\n"), &h,
+		&why));
 	assert_int_equal(h.n_producers, 0);
 	assert_int_equal(h.consumers[0].from, 5);
 	assert_int_equal(h.consumers[0].type, 1);
@@ -75,14 +81,18 @@ static void heartbeat_of_go(void **state)
 {
 	(void)state;
 	struct wire_heartbeat h;
-	assert_true(wire_heartbeat_decode(SLICE_LIT("{\"clientID\":\"10.0.0.1@77\",\"producerDataSet\":[],\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":\"CONSUME_PASSIVELY\","
+	assert_true(wire_heartbeat_decode(SLICE_LIT("{\"clientID\":\"10.0.0.1@77\",\"producerDataSet\":[],"
+		"\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":\"CONSUME_PASSIVELY\","
 		"\"messageModel\":\"Clustering\",\"consumeFromWhere\":\"CONSUME_FROM_LAST_OFFSET\",\"subscriptionDataSet\":[{\"classFilterMode\":false,\"topic\":\"T\","
-		"\"subString\":\"TagA\",\"tagsSet\":[\"TagA\"],\"codeSet\":[\"2598919\"],\"subVersion\":1700000000000000001,\"expressionType\":\"\"}],\"unitMode\":false}]}"),
+		"\"subString\":\"TagA\",\"tagsSet\":[\"TagA\"],\"codeSet\":[\"2598919\"],\"subVersion\":1700000000000000001,"
+		"\"expressionType\":\"\"}],\"unitMode\":false}]}"),
 		&h, &why) == false); /* an unknown name of a model is not guessed at */
 	assert_string_equal(why, "messageModel");
-	assert_true(wire_heartbeat_decode(SLICE_LIT("{\"clientID\":\"10.0.0.1@77\",\"producerDataSet\":null,\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":\"CONSUME_PASSIVELY\","
+	assert_true(wire_heartbeat_decode(SLICE_LIT("{\"clientID\":\"10.0.0.1@77\",\"producerDataSet\":null,"
+		"\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":\"CONSUME_PASSIVELY\","
 		"\"messageModel\":\"CLUSTERING\",\"consumeFromWhere\":\"CONSUME_FROM_LAST_OFFSET\",\"subscriptionDataSet\":[{\"classFilterMode\":false,\"topic\":\"T\","
-		"\"subString\":\"TagA\",\"tagsSet\":[\"TagA\"],\"codeSet\":[\"2598919\"],\"subVersion\":1700000000000000001,\"expressionType\":\"\"}],\"unitMode\":false}]}"),
+		"\"subString\":\"TagA\",\"tagsSet\":[\"TagA\"],\"codeSet\":[\"2598919\"],\"subVersion\":1700000000000000001,"
+		"\"expressionType\":\"\"}],\"unitMode\":false}]}"),
 		&h, &why));
 	assert_true(h.consumers[0].subs[0].version == 1700000000000000001);
 	assert_true(slice_eq_str(h.consumers[0].subs[0].expr_type, "TAG"));
@@ -92,8 +102,10 @@ static void heartbeat_of_go(void **state)
 static void heartbeats_that_are_refused(void **state)
 {
 	static const struct { const char *body, *why; } bad[] = {
-		{"", "document is not JSON"}, {"{}", "clientID"}, {"{\"clientID\":5}", "clientID"}, {"{\"clientID\":\"\"}", "clientID"},
-		{"{\"clientID\":\"c\",\"consumerDataSet\":{}}", "consumerDataSet"}, {"{\"clientID\":\"c\",\"consumerDataSet\":[5]}", "groupName"},
+		{"", "document is not JSON"}, {"{}", "clientID"}, {"{\"clientID\":5}", "clientID"},
+		{"{\"clientID\":\"\"}", "clientID"},
+		{"{\"clientID\":\"c\",\"consumerDataSet\":{}}", "consumerDataSet"},
+		{"{\"clientID\":\"c\",\"consumerDataSet\":[5]}", "groupName"},
 		{"{\"clientID\":\"c\",\"producerDataSet\":[null]}", "groupName"},
 		{"{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"g\",\"consumeType\":3}]}", "consumeType"},
 		{"{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"g\",\"subscriptionDataSet\":[{}]}]}", "topic"},
@@ -162,7 +174,7 @@ static void a_cut_heartbeat_is_refused(void **state)
 	}
 }
 
-/* ---- Clients ------------------------------------------------------------------------------------------------------------ */
+/* ---- Clients ----------------------------------------------------------------------------------------------------- */
 
 static void client_config_and_locks(void **state)
 {
@@ -170,7 +182,8 @@ static void client_config_and_locks(void **state)
 	struct wire_client_config c;
 	assert_true(wire_client_config_decode(SLICE_LIT("{\"clientId\":\"c\",\"group\":\"g\",\"namespace\":\"\",\"subscriptionData\":{\"topic\":\"T\",\"subString\":\"a=1\","
 		"\"expressionType\":\"SQL92\",\"subVersion\":1}}"), &c, &why));
-	assert_true(c.has_sub && slice_eq_str(c.sub.expr, "a=1") && slice_eq_str(c.sub.expr_type, "SQL92") && slice_eq_str(c.group, "g"));
+	assert_true(c.has_sub && slice_eq_str(c.sub.expr, "a=1") && slice_eq_str(c.sub.expr_type,
+		"SQL92") && slice_eq_str(c.group, "g"));
 	wire_doc_fini(&c.doc);
 
 	struct wire_locks l;
@@ -183,10 +196,12 @@ static void client_config_and_locks(void **state)
 	wire_locks_answer(&b, l.v, granted, 2);
 	assert_text(&b, "{\"lockOKMQSet\":[{\"brokerName\":\"b\",\"queueId\":0,\"topic\":\"%RETRY%g\"}]}");
 	wire_locks_answer(&b, l.v, NULL, 2);
-	assert_text(&b, "{\"lockOKMQSet\":[{\"brokerName\":\"b\",\"queueId\":1,\"topic\":\"T\"},{\"brokerName\":\"b\",\"queueId\":0,\"topic\":\"%RETRY%g\"}]}");
+	assert_text(&b, "{\"lockOKMQSet\":[{\"brokerName\":\"b\",\"queueId\":1,"
+		"\"topic\":\"T\"},{\"brokerName\":\"b\",\"queueId\":0,\"topic\":\"%RETRY%g\"}]}");
 	int64_t offsets[2] = {5, 0};
 	wire_reset_body(&b, l.v, offsets, 2, false);
-	assert_text(&b, "{\"offsetTable\":{{\"brokerName\":\"b\",\"queueId\":1,\"topic\":\"T\"}:5,{\"brokerName\":\"b\",\"queueId\":0,\"topic\":\"%RETRY%g\"}:0}}");
+	assert_text(&b, "{\"offsetTable\":{{\"brokerName\":\"b\",\"queueId\":1,"
+		"\"topic\":\"T\"}:5,{\"brokerName\":\"b\",\"queueId\":0,\"topic\":\"%RETRY%g\"}:0}}");
 	wire_reset_body(&b, l.v, offsets, 1, true);
 	assert_text(&b, "{\"offsetTable\":[{\"brokerName\":\"b\",\"offset\":5,\"queueId\":1,\"topic\":\"T\"}]}");
 	wire_doc_fini(&l.doc);
@@ -205,7 +220,7 @@ static void client_config_and_locks(void **state)
 	buf_fini(&b);
 }
 
-/* ---- Topics and registrations -------------------------------------------------------------------------------------------- */
+/* ---- Topics and registrations ------------------------------------------------------------------------------------ */
 
 static const struct wire_topic two[] = {
 	{.name = {(const uint8_t *)"T", 1}, .read_queues = 4, .write_queues = 8, .perm = 6},
@@ -234,7 +249,8 @@ static void topics_go_there_and_back(void **state)
 	t.sys_flag = 2;
 	t.order = true;
 	wire_topic(&b, &t);
-	assert_string_equal(buf_cstr(&b), "{\"attributes\":{},\"order\":true,\"perm\":6,\"readQueueNums\":4,\"topicFilterType\":\"SINGLE_TAG\",\"topicName\":\"T\","
+	assert_string_equal(buf_cstr(&b), "{\"attributes\":{},\"order\":true,\"perm\":6,\"readQueueNums\":4,"
+		"\"topicFilterType\":\"SINGLE_TAG\",\"topicName\":\"T\","
 		"\"topicSysFlag\":2,\"writeQueueNums\":8}");
 	struct wire_topic back;
 	assert_true(wire_topic_decode(buf_view(&b), &d, &back, &why));
@@ -326,7 +342,8 @@ static void a_registration_that_inflates_too_far_is_refused(void **state)
 
 static void malformed_packed_registrations_are_refused(void **state)
 {
-	static const char *const topics[] = {"", "T", "T 1 2", "T 1 2 x SINGLE_TAG", " 1 2 6", "T 1 2 99999999999", "T -1 2 6"};
+	static const char *const topics[] = {"", "T", "T 1 2", "T 1 2 x SINGLE_TAG", " 1 2 6", "T 1 2 99999999999",
+		"T -1 2 6"};
 	(void)state;
 	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
 		struct buf plain = {0};
@@ -365,22 +382,27 @@ static void groups_have_defaults(void **state)
 	wire_group_default(&g);
 	g.name = SLICE_LIT("g");
 	wire_group(&b, &g);
-	assert_string_equal(buf_cstr(&b), "{\"attributes\":{},\"brokerId\":0,\"consumeBroadcastEnable\":true,\"consumeEnable\":true,\"consumeFromMinEnable\":true,"
-		"\"consumeMessageOrderly\":false,\"consumeTimeoutMinute\":15,\"groupName\":\"g\",\"groupRetryPolicy\":{\"type\":\"CUSTOMIZED\"},\"groupSysFlag\":0,"
-		"\"notifyConsumerIdsChangedEnable\":true,\"retryMaxTimes\":16,\"retryQueueNums\":1,\"whichBrokerWhenConsumeSlowly\":1}");
+	assert_string_equal(buf_cstr(&b), "{\"attributes\":{},\"brokerId\":0,\"consumeBroadcastEnable\":true,"
+		"\"consumeEnable\":true,\"consumeFromMinEnable\":true,"
+		"\"consumeMessageOrderly\":false,\"consumeTimeoutMinute\":15,"
+		"\"groupName\":\"g\",\"groupRetryPolicy\":{\"type\":\"CUSTOMIZED\"},\"groupSysFlag\":0,"
+		"\"notifyConsumerIdsChangedEnable\":true,\"retryMaxTimes\":16,\"retryQueueNums\":1,"
+		"\"whichBrokerWhenConsumeSlowly\":1}");
 	assert_true(wire_group_decode(buf_view(&b), &d, &back, &why));
 	assert_true(back.consume && back.notify && back.retry_max == 16 && slice_eq_str(back.name, "g"));
 	wire_doc_fini(&d);
-	assert_true(wire_group_decode(SLICE_LIT("{\"groupName\":\"x\",\"retryMaxTimes\":3,\"consumeBroadcastEnable\":false}"), &d, &back, &why));
+	assert_true(wire_group_decode(SLICE_LIT("{\"groupName\":\"x\",\"retryMaxTimes\":3,"
+		"\"consumeBroadcastEnable\":false}"), &d, &back, &why));
 	assert_true(back.retry_max == 3 && !back.broadcast && back.consume_timeout_min == 15);
 	wire_doc_fini(&d);
 	buf_reset(&b);
 	wire_groups(&b, &version, &g, 0);
-	assert_text(&b, "{\"dataVersion\":{\"counter\":3,\"stateVersion\":0,\"timestamp\":1700000000000},\"forbiddenTable\":{},\"subscriptionGroupTable\":{}}");
+	assert_text(&b, "{\"dataVersion\":{\"counter\":3,\"stateVersion\":0,\"timestamp\":1700000000000},"
+		"\"forbiddenTable\":{},\"subscriptionGroupTable\":{}}");
 	buf_fini(&b);
 }
 
-/* ---- Routes ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Routes ------------------------------------------------------------------------------------------------------ */
 
 static void a_route_has_quoted_keys_and_no_blanks(void **state)
 {
@@ -391,8 +413,10 @@ static void a_route_has_quoted_keys_and_no_blanks(void **state)
 	struct wire_route r = {.brokers = &broker, .n_brokers = 1, .queues = &queue, .n_queues = 1}, back;
 	struct buf b = {0};
 	wire_route(&b, &r);
-	assert_string_equal(buf_cstr(&b), "{\"brokerDatas\":[{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},\"brokerName\":\"b-a\","
-		"\"cluster\":\"DefaultCluster\",\"enableActingMaster\":false}],\"filterServerTable\":{},\"queueDatas\":[{\"brokerName\":\"b-a\",\"perm\":6,"
+	assert_string_equal(buf_cstr(&b),
+		"{\"brokerDatas\":[{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},\"brokerName\":\"b-a\","
+		"\"cluster\":\"DefaultCluster\",\"enableActingMaster\":false}],\"filterServerTable\":{},"
+		"\"queueDatas\":[{\"brokerName\":\"b-a\",\"perm\":6,"
 		"\"readQueueNums\":4,\"topicSysFlag\":0,\"writeQueueNums\":4}]}");
 	r.order_conf = SLICE_LIT("b-a:4");
 	buf_reset(&b);
@@ -407,15 +431,18 @@ static void a_route_has_quoted_keys_and_no_blanks(void **state)
 
 	buf_reset(&b);
 	wire_cluster_info(&b, &broker, 1);
-	assert_string_equal(buf_cstr(&b), "{\"brokerAddrTable\":{\"b-a\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},\"brokerName\":\"b-a\","
-		"\"cluster\":\"DefaultCluster\",\"enableActingMaster\":false}},\"clusterAddrTable\":{\"DefaultCluster\":[\"b-a\"]}}");
+	assert_string_equal(buf_cstr(&b),
+		"{\"brokerAddrTable\":{\"b-a\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},\"brokerName\":\"b-a\","
+		"\"cluster\":\"DefaultCluster\",\"enableActingMaster\":false}},"
+		"\"clusterAddrTable\":{\"DefaultCluster\":[\"b-a\"]}}");
 	struct wire_cluster_info info;
 	assert_true(wire_cluster_info_decode(buf_view(&b), &info, &why));
 	assert_int_equal(info.n_brokers, 1);
 	wire_doc_fini(&info.doc);
 	buf_reset(&b);
 	wire_member_group(&b, &broker);
-	assert_text(&b, "{\"brokerMemberGroup\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},\"brokerName\":\"b-a\",\"cluster\":\"DefaultCluster\"}}");
+	assert_text(&b, "{\"brokerMemberGroup\":{\"brokerAddrs\":{\"0\":\"10.0.0.1:10911\",\"1\":\"10.0.0.2:10911\"},"
+		"\"brokerName\":\"b-a\",\"cluster\":\"DefaultCluster\"}}");
 	buf_fini(&b);
 }
 
@@ -423,7 +450,8 @@ static void clusters_list_their_brokers_once(void **state)
 {
 	(void)state;
 	struct wire_broker_data v[] = {
-		{SLICE_LIT("c1"), SLICE_LIT("a"), NULL, 0, false}, {SLICE_LIT("c2"), SLICE_LIT("b"), NULL, 0, false}, {SLICE_LIT("c1"), SLICE_LIT("c"), NULL, 0, true},
+		{SLICE_LIT("c1"), SLICE_LIT("a"), NULL, 0, false}, {SLICE_LIT("c2"), SLICE_LIT("b"), NULL, 0, false},
+			{SLICE_LIT("c1"), SLICE_LIT("c"), NULL, 0, true},
 	};
 	struct buf b = {0};
 	wire_cluster_info(&b, v, 3);
@@ -436,7 +464,8 @@ static void java_keys_that_are_not_text_are_read(void **state)
 {
 	(void)state;
 	struct wire_route r;
-	assert_true(wire_route_decode(SLICE_LIT("{\"brokerDatas\":[{\"brokerAddrs\":{0:\"1.2.3.4:1\" , 1 : \"1.2.3.5:1\"},\"brokerName\":\"b\",\"cluster\":\"c\"}],"
+	assert_true(wire_route_decode(SLICE_LIT("{\"brokerDatas\":[{\"brokerAddrs\":{0:\"1.2.3.4:1\" , 1 : \"1.2.3.5:1\"},"
+		"\"brokerName\":\"b\",\"cluster\":\"c\"}],"
 		"\"filterServerTable\":{},\"queueDatas\":[]}"), &r, &why));
 	assert_int_equal(r.brokers[0].n_addrs, 2);
 	assert_true(r.brokers[0].addrs[0].id == 0 && r.brokers[0].addrs[1].id == 1);
@@ -445,7 +474,8 @@ static void java_keys_that_are_not_text_are_read(void **state)
 	struct wire_doc d;
 	struct wire_pair *pairs;
 	size_t n;
-	assert_true(wire_table_decode(SLICE_LIT("{\"table\":{{\"queueId\":1,\"topic\":\"a}\\\"\"}:5,-3:true,\"x\":\"y\"}}"), &d, &pairs, &n, &why));
+	assert_true(wire_table_decode(SLICE_LIT("{\"table\":{{\"queueId\":1,\"topic\":\"a}\\\"\"}:5,-3:true,"
+		"\"x\":\"y\"}}"), &d, &pairs, &n, &why));
 	assert_int_equal(n, 3);
 	assert_true(slice_eq_str(pairs[0].name, "{\"queueId\":1,\"topic\":\"a}\\\"\"}") && slice_eq_str(pairs[0].value, "5"));
 	assert_true(slice_eq_str(pairs[1].name, "-3") && slice_eq_str(pairs[1].value, "true"));
@@ -455,7 +485,7 @@ static void java_keys_that_are_not_text_are_read(void **state)
 	assert_false(wire_table_decode(SLICE_LIT("{\"table\":[]}"), &d, &pairs, &n, &why));
 }
 
-/* ---- Lists, tables, properties ------------------------------------------------------------------------------------------------ */
+/* ---- Lists, tables, properties ----------------------------------------------------------------------------------- */
 
 static void lists_tables_and_properties(void **state)
 {
@@ -493,7 +523,8 @@ static void the_kv_configuration_goes_there_and_back(void **state)
 {
 	(void)state;
 	struct wire_kv v[] = {
-		{SLICE_LIT("A"), SLICE_LIT("k"), SLICE_LIT("1")}, {SLICE_LIT("A"), SLICE_LIT("l"), SLICE_LIT("x\ny")}, {SLICE_LIT("B"), SLICE_LIT("k"), SLICE_LIT("")},
+		{SLICE_LIT("A"), SLICE_LIT("k"), SLICE_LIT("1")}, {SLICE_LIT("A"), SLICE_LIT("l"), SLICE_LIT("x\ny")},
+			{SLICE_LIT("B"), SLICE_LIT("k"), SLICE_LIT("")},
 	}, *back;
 	struct wire_doc d;
 	struct buf b = {0};
@@ -503,7 +534,8 @@ static void the_kv_configuration_goes_there_and_back(void **state)
 	assert_true(wire_kv_decode(buf_view(&b), &d, &back, &n, &why));
 	assert_int_equal(n, 3);
 	for (size_t i = 0; i < 3; i++)
-		assert_true(slice_eq(back[i].space, v[i].space) && slice_eq(back[i].key, v[i].key) && slice_eq(back[i].value, v[i].value));
+		assert_true(slice_eq(back[i].space, v[i].space) && slice_eq(back[i].key, v[i].key) && slice_eq(back[i].value,
+			v[i].value));
 	wire_doc_fini(&d);
 	buf_reset(&b);
 	wire_kv(&b, NULL, 0);

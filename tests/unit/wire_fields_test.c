@@ -22,12 +22,14 @@ static struct wire_cmd request(int32_t code, const char *const *fields)
 }
 
 static const char *const long_send[] = {
-	"producerGroup", "pg", "topic", "T", "defaultTopic", "TBW102", "defaultTopicQueueNums", "4", "queueId", "3", "sysFlag", "1",
+	"producerGroup", "pg", "topic", "T", "defaultTopic", "TBW102", "defaultTopicQueueNums", "4", "queueId", "3",
+	"sysFlag", "1",
 	"bornTimestamp", "1700000000000", "flag", "-9", "properties", "A\1b\2", "reconsumeTimes", "2", "unitMode", "true",
 	"maxReconsumeTimes", "16", "batch", "false", "brokerName", "b-a", "unknown", "x", NULL
 };
 static const char *const letter_send[] = {
-	"a", "pg", "b", "T", "c", "TBW102", "d", "4", "e", "3", "f", "1", "g", "1700000000000", "h", "-9", "i", "A\1b\2", "j", "2", "k", "true",
+	"a", "pg", "b", "T", "c", "TBW102", "d", "4", "e", "3", "f", "1", "g", "1700000000000", "h", "-9", "i", "A\1b\2",
+	"j", "2", "k", "true",
 	"l", "16", "m", "false", "n", "b-a", "o", "x", "lo", "true", NULL
 };
 
@@ -116,8 +118,10 @@ static void a_missing_field_of_a_send_is_named(void **state)
 }
 
 static const char *const pull[] = {
-	"consumerGroup", "g", "topic", "T", "queueId", "2", "queueOffset", "100", "maxMsgNums", "32", "sysFlag", "3", "commitOffset", "-1",
-	"suspendTimeoutMillis", "15000", "subVersion", "1700000000000000000", "expressionType", "TAG", "maxMsgBytes", "262144",
+	"consumerGroup", "g", "topic", "T", "queueId", "2", "queueOffset", "100", "maxMsgNums", "32", "sysFlag", "3",
+	"commitOffset", "-1",
+	"suspendTimeoutMillis", "15000", "subVersion", "1700000000000000000", "expressionType", "TAG", "maxMsgBytes",
+	"262144",
 	"subscription", "a||b", "lo", "false", NULL
 };
 
@@ -176,7 +180,8 @@ static void answers_carry_their_fields(void **state)
 		struct wire_cmd req = {.code = 310, .opaque = 4, .form = form};
 		struct buf b = {0};
 		struct wire_send_answer sent = {
-			.msg_id = SLICE_LIT("7F00000100002A9F00000000000003E8"), .queue = 3, .offset = 7, .region = SLICE_LIT("DefaultRegion"), .trace_on = true
+			.msg_id = SLICE_LIT("7F00000100002A9F00000000000003E8"), .queue = 3, .offset = 7,
+				.region = SLICE_LIT("DefaultRegion"), .trace_on = true
 		};
 		wire_send_answer(&b, &req, ANS_SUCCESS, slice_of(NULL, 0), &sent);
 		struct wire_cmd c = reread(&b);

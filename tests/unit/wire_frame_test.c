@@ -106,7 +106,8 @@ static void binary_request_of_the_java_encoder(void **state)
 static void json_request_with_the_lengths_of_the_protocol_page(void **state)
 {
 	(void)state;
-	struct buf b = json_frame("{\"code\":105,\"extFields\":{\"topic\":\"T\"},\"flag\":0,\"language\":\"JAVA\",\"opaque\":7,\"version\":407}", "");
+	struct buf b = json_frame("{\"code\":105,\"extFields\":{\"topic\":\"T\"},\"flag\":0,"
+		"\"language\":\"JAVA\",\"opaque\":7,\"version\":407}", "");
 	struct buf lengths = unhex("0000005e 0000005a 7b22");
 	assert_memory_equal(b.p, lengths.p, lengths.n);
 	assert_int_equal(decode(buf_view(&b)), WIRE_GOT);
@@ -123,7 +124,8 @@ static void json_request_with_the_lengths_of_the_protocol_page(void **state)
 static void json_request_as_java_sends_it(void **state)
 {
 	(void)state;
-	struct buf b = json_frame("{\"code\":310,\"extFields\":{\"a\":\"pg\",\"b\":\"T\",\"c\":\"TBW102\",\"d\":\"4\",\"e\":\"0\",\"f\":\"0\",\"g\":\"1700000000000\","
+	struct buf b = json_frame("{\"code\":310,"
+		"\"extFields\":{\"a\":\"pg\",\"b\":\"T\",\"c\":\"TBW102\",\"d\":\"4\",\"e\":\"0\",\"f\":\"0\",\"g\":\"1700000000000\","
 		"\"h\":\"0\",\"i\":\"KEYS\\u0001k\\u0002UNIQ_KEY\\u00017F\\u0002WAIT\\u0001true\\u0002TAGS\\u0001TagA\",\"j\":\"0\",\"k\":\"false\",\"m\":\"false\"},"
 		"\"flag\":2,\"language\":\"JAVA\",\"opaque\":12,\"serializeTypeCurrentRPC\":\"JSON\",\"version\":407}", "hello");
 	assert_int_equal(decode(buf_view(&b)), WIRE_GOT);
@@ -138,7 +140,8 @@ static void json_request_as_java_sends_it(void **state)
 static void json_request_as_go_sends_it(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_header("{\"code\":34,\"language\":\"GO\",\"version\":317,\"opaque\":3,\"flag\":0,\"remark\":\"\",\"extFields\":{}}"), WIRE_GOT);
+	assert_int_equal(decode_header("{\"code\":34,\"language\":\"GO\",\"version\":317,\"opaque\":3,\"flag\":0,"
+		"\"remark\":\"\",\"extFields\":{}}"), WIRE_GOT);
 	assert_int_equal(cmd.language, WIRE_GO);
 	assert_int_equal(cmd.version, 317);
 	assert_int_equal(cmd.n_ext, 0);
@@ -148,7 +151,8 @@ static void json_request_as_go_sends_it(void **state)
 static void numbers_and_booleans_count_as_text(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_header("{\"code\":310,\"extFields\":{\"d\":4,\"e\":-1,\"k\":false,\"m\":true,\"x\":null,\"g\":1700000000000},\"flag\":0,"
+	assert_int_equal(decode_header("{\"code\":310,\"extFields\":{\"d\":4,\"e\":-1,\"k\":false,\"m\":true,\"x\":null,"
+		"\"g\":1700000000000},\"flag\":0,"
 		"\"language\":\"CPP\",\"opaque\":1,\"version\":333}\n"), WIRE_GOT);
 	assert_int_equal(cmd.language, WIRE_CPP);
 	assert_int_equal(cmd.n_ext, 5);
@@ -164,7 +168,8 @@ static void numbers_and_booleans_count_as_text(void **state)
 static void absent_and_null_fields_are_none(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_header("{\"code\":106,\"extFields\":null,\"flag\":0,\"language\":\"JAVA\",\"opaque\":0,\"remark\":null,\"version\":479}"), WIRE_GOT);
+	assert_int_equal(decode_header("{\"code\":106,\"extFields\":null,\"flag\":0,\"language\":\"JAVA\",\"opaque\":0,"
+		"\"remark\":null,\"version\":479}"), WIRE_GOT);
 	assert_int_equal(cmd.n_ext, 0);
 	assert_int_equal(cmd.remark.n, 0);
 	assert_int_equal(decode_header("{\"code\":106}"), WIRE_GOT);
@@ -187,7 +192,8 @@ static void keys_in_any_order_with_white_space_and_unknown_values(void **state)
 static void escapes_become_utf8(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_header("{\"code\":1,\"remark\":\"a\\\"b\\\\c\\/d\\b\\f\\n\\r\\t\",\"extFields\":{\"\\u0074opic\":\"\\u00e9\\u6807\\uD83D\\uDE00"
+	assert_int_equal(decode_header("{\"code\":1,"
+		"\"remark\":\"a\\\"b\\\\c\\/d\\b\\f\\n\\r\\t\",\"extFields\":{\"\\u0074opic\":\"\\u00e9\\u6807\\uD83D\\uDE00"
 		"|\\ud83d|\\ude00x|\\ud83d\\u0041\"}}"), WIRE_GOT);
 	assert_true(slice_eq_str(cmd.remark, "a\"b\\c/d\b\f\n\r\t"));
 	assert_ext("topic", "\xC3\xA9\xE6\xA0\x87\xF0\x9F\x98\x80|\xEF\xBF\xBD|\xEF\xBF\xBDx|\xEF\xBF\xBD" "A");
@@ -203,12 +209,16 @@ static void the_last_of_a_name_counts(void **state)
 static void headers_that_are_refused(void **state)
 {
 	static const char *const headers[] = {
-		"", "{", "[]", "null", "{}", "{\"code\":1", "{\"code\":1,}", "{\"code\":1}x", "{\"code\" 1}", "{code:1}", "{\"code\":1.5}",
+		"", "{", "[]", "null", "{}", "{\"code\":1", "{\"code\":1,}", "{\"code\":1}x", "{\"code\" 1}", "{code:1}",
+		"{\"code\":1.5}",
 		"{\"code\":2147483648}", "{\"code\":\"x\"}", "{\"code\":{}}", "{\"opaque\":1}", "{\"code\":1,\"extFields\":[]}",
 		"{\"code\":1,\"extFields\":\"x\"}", "{\"code\":1,\"extFields\":{\"a\"}}", "{\"code\":1,\"extFields\":{\"a\":{}}}",
-		"{\"code\":1,\"extFields\":{\"a\":\"1\"}", "{\"code\":1,\"extFields\":{\"a\":\"1}}", "{\"code\":1,\"remark\":\"\\q\"}",
-		"{\"code\":1,\"remark\":\"\\u12g4\"}", "{\"code\":1,\"remark\":\"\\u12", "{\"code\":1,\"remark\":\"\\", "{\"code\":1,\"remark\":nul}",
-		"{\"code\":1,\"z\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", "{\"code\":1,\"z\":[1,2}", "{\"code\":1,\"z\":{\"a\":1]}",
+		"{\"code\":1,\"extFields\":{\"a\":\"1\"}", "{\"code\":1,\"extFields\":{\"a\":\"1}}", "{\"code\":1,"
+			"\"remark\":\"\\q\"}",
+		"{\"code\":1,\"remark\":\"\\u12g4\"}", "{\"code\":1,\"remark\":\"\\u12", "{\"code\":1,"
+			"\"remark\":\"\\", "{\"code\":1,\"remark\":nul}",
+		"{\"code\":1,\"z\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", "{\"code\":1,\"z\":[1,2}", "{\"code\":1,"
+			"\"z\":{\"a\":1]}",
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
@@ -246,7 +256,8 @@ static void a_cut_frame_needs_more(void **state)
 
 static void a_cut_header_is_refused(void **state)
 {
-	static const char *const header = "{\"code\":11,\"flag\":1,\"extFields\":{\"topic\":\"\\u0054\",\"n\":1},\"remark\":\"r\",\"x\":[true,{\"y\":\"\"}]}";
+	static const char *const header = "{\"code\":11,\"flag\":1,\"extFields\":{\"topic\":\"\\u0054\",\"n\":1},"
+		"\"remark\":\"r\",\"x\":[true,{\"y\":\"\"}]}";
 	(void)state;
 	for (size_t n = 0; n < strlen(header); n++) {
 		char *cut = mem_dup(header, n);
@@ -335,7 +346,8 @@ static void getters_name_the_first_bad_field(void **state)
 {
 	(void)state;
 	struct buf text = {0};
-	assert_int_equal(decode_header("{\"code\":1,\"extFields\":{\"s\":\"\",\"i\":\"7\",\"l\":9000000000,\"b\":\"TRUE\",\"e\":\"\",\"bad\":\"7x\",\"no\":\"maybe\"}}"), WIRE_GOT);
+	assert_int_equal(decode_header("{\"code\":1,\"extFields\":{\"s\":\"\",\"i\":\"7\",\"l\":9000000000,"
+		"\"b\":\"TRUE\",\"e\":\"\",\"bad\":\"7x\",\"no\":\"maybe\"}}"), WIRE_GOT);
 	struct wire_args a = wire_args(&cmd);
 	assert_int_equal(wire_str(&a, "s").n, 0);
 	assert_int_equal(wire_i32(&a, "i"), 7);
