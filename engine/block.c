@@ -13,6 +13,8 @@
 #include "base/obj.h"
 #include "engine/clog.h"
 
+#define BLOCK_AWAITED_NS SEC_NS /* how long a block that was read for somebody waits for him */
+
 static void block_free(struct blob *blob)
 {
 	struct clog_block *b = container_of(blob, struct clog_block, blob);
@@ -44,7 +46,9 @@ static void make_room(struct clog *c)
 		if (c->cached + c->conf.block_bytes <= c->conf.cache_bytes)
 			return;
 		struct clog_block *b = container_of(n, struct clog_block, lru);
-		if (b->start + b->valid <= c->written && !b->loading)
+		/* What was read for somebody who has not come for it yet stays: else readers of long records could chase each other for ever. */
+		bool awaited = b->awaited_ns != 0 && c->now_ns - b->awaited_ns < BLOCK_AWAITED_NS;
+		if (b->start + b->valid <= c->written && !b->loading && !awaited)
 			block_forget(c, b);
 	}
 }
@@ -105,6 +109,7 @@ static void load_done(struct disk_op *op, enum status st)
 	clog_segment(c, b->start)->readers--;
 	b->loading = false;
 	b->failed = st != ST_OK || b->got < b->valid;
+	b->awaited_ns = c->now_ns;
 	if (!b->failed)
 		clog_block_settle(c, b);
 	wake_waiters(b);
@@ -165,6 +170,8 @@ enum status clog_pieces(struct clog *c, uint64_t position, uint32_t size, struct
 		position += take;
 		size -= take;
 	}
+	for (unsigned i = 0; i < n; i++)
+		container_of(v[i].blob, struct clog_block, blob)->awaited_ns = 0;
 	*ret_n = n;
 	return ST_OK;
 }

@@ -124,13 +124,15 @@ static enum status scan_open(struct clog *c, uint64_t start, bool last, char *wh
 			(unsigned long long)c->conf.segment_bytes);
 		return ST_CORRUPT;
 	}
-	struct disk_file *f;
+	struct disk_file *f = NULL;
 	uint64_t size;
 	enum status st = c->disk->ops->open(c->disk, path, DISK_WRITE, &f, &size);
 	if (st == ST_OK && size != c->conf.segment_bytes && last && size == 0)
 		st = f->ops->truncate(f, size = c->conf.segment_bytes); /* made, but the crash came before its length */
 	if (st != ST_OK) {
 		snprintf(why, why_size, "%s: %s", path, status_text(st));
+		if (f != NULL)
+			f->ops->close(f);
 		return st;
 	}
 	segment_push(c, start, f);
@@ -180,6 +182,8 @@ enum status clog_add_segment(struct clog *c, uint64_t start)
 	if (size != c->conf.segment_bytes)
 		st = f->ops->truncate(f, c->conf.segment_bytes);
 	if (st == ST_OK)
+		st = f->ops->sync_now(f); /* its length is durable before anything may follow in another segment */
+	if (st == ST_OK)
 		st = c->disk->ops->sync_dir(c->disk, CLOG_DIR);
 	if (st != ST_OK) {
 		f->ops->close(f);
@@ -220,6 +224,29 @@ static enum status wipe(struct segment *s, uint64_t from, uint64_t to, bool *ret
 	return st;
 }
 
+/*
+ * Writes [from, to) again as it is read. After a sync that failed, or a kill, what was read may stand in the page cache only, and the kernel may
+ * take it for clean: only bytes that are written anew are sure to be synced.
+ */
+static enum status rewrite(struct segment *s, uint64_t from, uint64_t to)
+{
+	enum { STEP = 1 << 20 };
+	uint8_t *buf = mem_grow(NULL, STEP);
+	enum status st = ST_OK;
+	for (uint64_t p = from; p < to && st == ST_OK;) {
+		size_t n = (size_t)u64_min(STEP, to - p), got = 0;
+		st = s->file->ops->read_at(s->file, p - s->start, buf, n, false, &got);
+		if (st == ST_OK && got < n)
+			st = ST_CORRUPT;
+		struct slice v = slice_of(buf, n);
+		if (st == ST_OK)
+			st = s->file->ops->write_at(s->file, p - s->start, &v, 1);
+		p += n;
+	}
+	mem_free(buf);
+	return st;
+}
+
 /* A little space behind the end at once, so that the first records need not wait for a worker. */
 static enum status first_space(struct clog *c, struct segment *s)
 {
@@ -233,18 +260,22 @@ static enum status first_space(struct clog *c, struct segment *s)
 	return st == ST_DISK_FULL ? ST_OK : st; /* full: the store opens all the same, for readers */
 }
 
-enum status clog_set_end(struct clog *c, uint64_t end)
+enum status clog_set_end(struct clog *c, uint64_t end, uint64_t sure)
 {
 	enum status st = ST_OK;
 	for (size_t i = 0; i < c->n_segs && st == ST_OK; i++) {
 		struct segment *s = c->segs[i];
 		uint64_t from = u64_max(end, s->start), to = u64_min(segment_end(c, s), end + c->conf.unsynced_bytes + c->conf.block_bytes);
-		bool dirty = false;
-		if (from >= to)
-			continue;
-		st = wipe(s, from, to, &dirty);
+		uint64_t again = u64_max(sure, s->start), again_to = u64_min(end, segment_end(c, s));
+		bool dirty = again < again_to;
+		if (dirty)
+			st = rewrite(s, again, again_to);
+		if (from < to && st == ST_OK)
+			st = wipe(s, from, to, &dirty);
 		if (st == ST_OK && dirty)
 			st = s->file->ops->sync_now(s->file);
+		if (from >= segment_end(c, s))
+			continue;
 		s->filled = u64_min(segment_end(c, s), (from + 4095) & ~UINT64_C(4095));
 	}
 	if (st != ST_OK)
@@ -360,13 +391,26 @@ static void roll(struct clog *c, struct segment *s)
 	log_trace(c->log, "clog", "roll segment=%llu", (unsigned long long)c->tail);
 }
 
+/* Bytes of records that are not synced; what a roll skipped is none. */
+static uint64_t unsynced(const struct clog *c)
+{
+	uint64_t sum = 0;
+	for (uint64_t at = c->durable; at < c->tail;) {
+		const struct segment *s = clog_segment(c, at);
+		uint64_t end = u64_min(c->tail, s->data_end);
+		sum += end > at ? end - at : 0;
+		at = segment_end(c, s);
+	}
+	return sum;
+}
+
 enum status clog_room(struct clog *c, uint32_t size, uint64_t *ret)
 {
 	if (c->poisoned)
 		return ST_IO;
 	if (size + RECORD_BLANK_SIZE > c->conf.segment_bytes)
 		return ST_TOO_BIG;
-	if (c->tail + size - c->durable > c->conf.unsynced_bytes && c->tail > c->durable)
+	if (unsynced(c) > 0 && unsynced(c) + size > c->conf.unsynced_bytes)
 		return ST_BUSY;
 	struct segment *s = clog_segment(c, c->tail);
 	if (s == NULL)

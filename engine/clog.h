@@ -42,6 +42,7 @@ struct clog_block {
 	uint64_t start;          /* position of its first byte, a multiple of the block size */
 	uint32_t valid;          /* bytes that are there */
 	bool loading, failed;
+	uint64_t awaited_ns;     /* when it was loaded, until who asked for it has had it; 0: not waited for */
 	struct list lru;
 	struct list waiters;
 	struct disk_op op;
@@ -113,10 +114,10 @@ enum status clog_scan(struct clog *c, char *why, size_t why_size);
 /* Makes the segment behind the last one (or the first at 'start'). DISK_FULL, IO. */
 enum status clog_add_segment(struct clog *c, uint64_t start);
 /*
- * After recovery: the log ends at 'end'. Everything behind it that is not zero is zeroed and synced, so that no record that was
+ * After recovery: the log ends at 'end', and was durable up to 'sure' before this start: what lies between is written again and synced. Everything behind it that is not zero is zeroed and synced, so that no record that was
  * cut off comes back to life later; segments behind the one that holds 'end' become free space.
  */
-enum status clog_set_end(struct clog *c, uint64_t end);
+enum status clog_set_end(struct clog *c, uint64_t end, uint64_t sure);
 
 /* Segment that holds a position; NULL when there is none. */
 struct segment *clog_segment(const struct clog *c, uint64_t position);

@@ -15,7 +15,7 @@
  *
  * Saved form (in STATE_LEASES, behind the offset): u8 form, u32 n and n bytes or n pairs: form 0: n times (u16 gap, u16 length) of runs
  * of settled offsets, the first gap from the prefix on, the others from the end of the run before; form 1: a bitmap of n bytes, lowest
- * bit first, from the prefix on. Then u32 n, n times (u64 offset, u32 attempts, u64 wall time of its next delivery, u8 1: to be dead-lettered).
+ * bit first, from the last multiple of 8 at or before the prefix on. Then u32 n, n times (u64 offset, u32 attempts, u64 wall time of its next delivery, u8 1: to be dead-lettered).
  * Items that are merely leased for the first time are not saved: after a crash they are delivered again.
  */
 #include "base/be.h"
@@ -280,6 +280,20 @@ void cursor_reset(struct cursor *c, uint64_t to)
 	cursor_wake(c);
 }
 
+void cursor_lower(struct cursor *c, uint64_t to)
+{
+	CHECK_OBJ(c, CURSOR_MAGIC);
+	LIST_EACH_SAFE(&c->all, n, t) {
+		struct item *it = container_of(n, struct item, all);
+		if (it->offset >= to)
+			item_free(it);
+	}
+	bits_drop(c);
+	c->prefix = c->next = to;
+	c->cache_n = 0;
+	cursor_wake(c);
+}
+
 uint64_t cursor_lowest(const struct cursor *c)
 {
 	uint64_t lowest = UINT64_MAX;
@@ -421,16 +435,27 @@ bool cursor_extra(const struct cursor *c)
 	return false;
 }
 
+/* The first offset from 'at' on that is settled (or is not); c->top when there is none before it. */
+static uint64_t find_bit(const struct cursor *c, uint64_t at, bool settled)
+{
+	while (at < c->top) {
+		uint8_t b = c->bits[at % LEASE_WINDOW / 8];
+		if (at % 8 == 0 && b == (settled ? 0 : 0xFF)) {
+			at += 8;
+			continue;
+		}
+		if ((b >> (at % 8) & 1) == settled)
+			return at;
+		at++;
+	}
+	return c->top;
+}
+
 /* The next run of settled offsets from *at on; its length, 0 when there is none. */
 static uint64_t next_run(const struct cursor *c, uint64_t *at)
 {
-	uint64_t n = 0;
-
-	while (*at < c->top && !bit_get(c, *at))
-		(*at)++;
-	while (*at + n < c->top && bit_get(c, *at + n))
-		n++;
-	return n;
+	*at = find_bit(c, *at, true);
+	return find_bit(c, *at, false) - *at;
 }
 
 static uint32_t count_runs(const struct cursor *c)
@@ -443,10 +468,22 @@ static uint32_t count_runs(const struct cursor *c)
 	return runs;
 }
 
+/* Eight bits from a multiple of 8 on, none of them outside [prefix, top). */
+static uint8_t byte_at(const struct cursor *c, uint64_t at)
+{
+	uint8_t b = at >= c->top ? 0 : c->bits[at % LEASE_WINDOW / 8];
+
+	if (at < c->prefix)
+		b &= (uint8_t)(0xFFu << (c->prefix - at));
+	if (c->top - at < 8)
+		b &= (uint8_t)((1u << (c->top - at)) - 1);
+	return b;
+}
+
 static void save_bits(const struct cursor *c, struct buf *to)
 {
-	uint32_t runs = count_runs(c), bytes = c->n_ahead == 0 ? 0 : (uint32_t)((c->top - c->prefix + 7) / 8);
-	uint64_t end = c->prefix, n;
+	uint64_t base = c->prefix - c->prefix % 8, end = c->prefix, n;
+	uint32_t runs = count_runs(c), bytes = c->n_ahead == 0 ? 0 : (uint32_t)((c->top - base + 7) / 8);
 
 	if (runs * 4 <= bytes || runs == 0) {
 		buf_u8(to, FORM_RUNS);
@@ -458,15 +495,14 @@ static void save_bits(const struct cursor *c, struct buf *to)
 		}
 		return;
 	}
+	/* The ring's bytes as they stand, unless the window has come around: the last byte may share its place with the first. */
+	if (bytes > LEASE_WINDOW / 8)
+		bytes = LEASE_WINDOW / 8;
 	buf_u8(to, FORM_BITS);
-	buf_be32(to, bytes);
-	for (uint32_t i = 0; i < bytes; i++) {
-		uint8_t b = 0;
-		for (unsigned k = 0; k < 8; k++)
-			if (c->prefix + i * 8 + k < c->top && bit_get(c, c->prefix + i * 8 + k))
-				b |= (uint8_t)(1u << k);
-		buf_u8(to, b);
-	}
+	buf_be32(to, bytes + 1);
+	for (uint32_t i = 0; i < bytes; i++)
+		buf_u8(to, byte_at(c, base + i * 8));
+	buf_u8(to, byte_at(c, base + (uint64_t)bytes * 8));
 }
 
 void cursor_save(const struct cursor *c, struct buf *to)
@@ -495,7 +531,7 @@ static enum status load_bits(struct cursor *c, struct slice *rest)
 {
 	uint8_t form;
 	uint32_t n;
-	uint64_t at = c->prefix;
+	uint64_t at = c->prefix, base = c->prefix - c->prefix % 8;
 
 	if (!state_get_u8(rest, &form) || !state_get_u32(rest, &n) || form > FORM_BITS || n > LEASE_WINDOW)
 		return ST_CORRUPT;
@@ -503,10 +539,10 @@ static enum status load_bits(struct cursor *c, struct slice *rest)
 		return ST_CORRUPT;
 	for (uint32_t i = 0; i < n && form == FORM_BITS; i++)
 		for (unsigned k = 0; k < 8; k++) {
-			uint64_t offset = c->prefix + i * 8 + k;
+			uint64_t offset = base + i * 8 + k;
 			if ((rest->p[i] >> k & 1) == 0)
 				continue;
-			if (offset == c->prefix || offset - c->prefix >= LEASE_WINDOW)
+			if (offset <= c->prefix || offset - c->prefix >= LEASE_WINDOW)
 				return ST_CORRUPT;
 			bit_set(c, offset);
 		}

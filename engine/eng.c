@@ -194,7 +194,7 @@ static void local_cancel(struct engine *e, struct engine_ask *a)
 		lookup_cancel(g, a);
 }
 
-static const struct engine_ops local_ops = {local_submit, local_cancel};
+static const struct engine_ops local_ops = {local_submit, local_cancel, lease_credit, lease_close};
 
 /* ---- The turn --------------------------------------------------------------------------------------------------------------------- */
 
@@ -319,7 +319,7 @@ static struct eng *eng_new(const struct engine_env *env, const struct engine_con
 		.segment_bytes = conf->segment_bytes,
 		.ahead_bytes = conf->ahead_bytes,
 		.unsynced_bytes = conf->unsynced_bytes,
-		.cache_bytes = u64_max(conf->cache_bytes, 4u * conf->block_bytes),
+		.cache_bytes = u64_max(conf->cache_bytes, 2 * ((uint64_t)conf->max_message + RECORD_PROPS_MAX) + 8u * conf->block_bytes),
 		.block_bytes = conf->block_bytes,
 		.sync_before_visible = conf->flush == FLUSH_SYNC,
 		.async_ns = conf->flush_async_ms * MS_NS,

@@ -391,6 +391,8 @@ enum status groups_state_apply(struct eng *g, enum state_type type, struct slice
 void groups_recovered(struct eng *g);
 /* engine_close: ends subscriptions and members; true when nothing is under way any more. */
 bool groups_close(struct eng *g);
+void lease_credit(struct engine *e, struct engine_sub *who, uint32_t more);
+void lease_close(struct engine *e, struct engine_sub *who);
 void groups_submit(struct eng *g, struct engine_ask *a); /* verbs GROUP_* JOIN LEAVE MEMBERS LOCK UNLOCK OFFSET_* SUB_OPEN SETTLE */
 
 /* ---- read.c ---------------------------------------------------------------------------------------------------------------------------- */

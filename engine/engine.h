@@ -31,6 +31,7 @@
 
 struct engine;
 struct engine_ask;
+struct engine_sub;
 
 /* Who asks. Access control will be one function over it; today everybody may do everything. */
 struct actor {
@@ -61,6 +62,8 @@ enum engine_verb {
 struct engine_ops {
 	void (*submit)(struct engine *, struct engine_ask *);
 	void (*cancel)(struct engine *, struct engine_ask *);
+	void (*sub_credit)(struct engine *, struct engine_sub *, uint32_t more);
+	void (*sub_close)(struct engine *, struct engine_sub *);
 };
 /* What every kind of engine begins with. */
 struct engine {
@@ -441,9 +444,9 @@ struct engine_sub_open {
  */
 static inline void engine_sub_open(struct engine *e, struct engine_sub_open *r) { engine_submit(e, &r->ask, ENGINE_SUB_OPEN); }
 /* More deliveries may be under way; settling one gives none back by itself. */
-void engine_sub_credit(struct engine *e, struct engine_sub *s, uint32_t more);
+static inline void engine_sub_credit(struct engine *e, struct engine_sub *s, uint32_t more) { e->ops->sub_credit(e, s, more); }
 /* Unsettled deliveries go back at once; ended(CLOSED) follows from a turn. */
-void engine_sub_close(struct engine *e, struct engine_sub *s);
+static inline void engine_sub_close(struct engine *e, struct engine_sub *s) { e->ops->sub_close(e, s); }
 
 enum settle { SETTLE_ACK, SETTLE_RETRY, SETTLE_REJECT, SETTLE_EXTEND };
 struct engine_settle {

@@ -143,6 +143,7 @@ static enum status put_conf(struct groups_state *gs, struct group *gr, const str
 		return st;
 	set_known(gs, gr, c);
 	gr->recorded = true;
+	gr->defined_to = gs->eng->clog.tail;
 	share_check(gs, gr);
 	return ST_OK;
 }
@@ -518,13 +519,14 @@ enum status groups_init(struct eng *g)
 
 	gs->magic = GROUPS_MAGIC;
 	gs->eng = g;
-	struct list *lists[] = {&gs->groups, &gs->gtopics, &gs->members, &gs->dirty, &gs->written, &gs->replies, &gs->told, &gs->lost,
+	struct list *lists[] = {&gs->groups, &gs->gtopics, &gs->members, &gs->dirty, &gs->written, &gs->later, &gs->replies, &gs->told, &gs->lost,
 		&gs->ended_subs, &gs->checks, &gs->routes, &gs->copies, &gs->feeds_run, &gs->dead_feeds, &gs->dead_cursors, &gs->copy_wait.link};
 	for (unsigned i = 0; i < ARRAY_LEN(lists); i++)
 		list_init(lists[i]);
 	gs->pump.fire = pump;
 	gs->expire.fire = members_expire;
 	gs->copy_again.fire = copies_again;
+	gs->later_timer.fire = offsets_later;
 	gs->copy_wait.ready = copies_ready;
 	struct buf id = {0};
 	buf_str(&id, "gateway@");
@@ -590,6 +592,7 @@ bool groups_close(struct eng *g)
 	if (!gs->ended) {
 		gs->ended = true;
 		members_forget(gs, false);
+		offsets_later(g, &gs->later_timer);
 		LIST_EACH_SAFE(&gs->groups, n, t) {
 			struct group *gr = container_of(n, struct group, link);
 			LIST_EACH_SAFE(&gr->feeds, l, u)

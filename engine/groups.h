@@ -35,6 +35,7 @@
 #define FILTER_TAGS_MAX 1024u        /* tags in one expression */
 #define FILTER_BYTES_MAX 32768u      /* bytes of one expression */
 #define CLIENT_ID_MAX 512u
+#define LEASE_LARGE 1024u            /* a cursor with a wider window goes into one record in offset_sync_ms at most, not into each */
 #define OFFSET_LIMIT (UINT64_C(1) << 62) /* no offset in a sane record reaches it */
 #define PROP_LEASE_ORIGIN "LEASE_ORIGIN" /* of copies: which leased message they settle; see copies.c */
 
@@ -57,9 +58,10 @@ struct groups_state {
 	struct list members;       /* struct member of all groups, longest silent first */
 	struct list dirty;         /* struct goff whose last value is not in the log */
 	struct list written;       /* struct goff in the record that groups_state_dirty made last */
+	struct list later;         /* dirty struct goff whose cursor is large and was written just now */
 	struct list replies;       /* struct reply not yet given */
 	struct engine_watch watch;
-	struct eng_timer pump, expire, copy_again;
+	struct eng_timer pump, expire, copy_again, later_timer;
 	bool pumping, ended;
 	/* work for the pump */
 	struct list told;          /* struct member: changed() is due */
@@ -179,7 +181,8 @@ struct goff {
 	bool extra_logged;         /* the log's last word on it names more than the offset */
 	uint64_t value;
 	int64_t commit_ms;
-	struct list dirty;         /* gs->dirty or gs->written */
+	struct list dirty;         /* gs->dirty, gs->later or gs->written */
+	uint64_t saved_ns;         /* when its cursor was last put into a record */
 	struct cursor *cursor;     /* NULL: never leased by the engine */
 	uint64_t pulled_ns;
 	uint8_t puller_n;
@@ -223,6 +226,8 @@ enum status groups_offsets_apply(struct groups_state *gs, enum state_type type, 
 bool groups_offsets_all(struct groups_state *gs, struct buf *items, size_t limit, uint64_t *cursor);
 /* Frees all offsets, cursors, feeds and subscriptions: memory only. */
 void groups_offsets_fini(struct groups_state *gs);
+/* What was put off is due. */
+void offsets_later(struct eng *g, struct eng_timer *t);
 
 /* ---- cursor.c: what the engine knows of one queue it hands out -------------------------------------------------------------------------- */
 
@@ -288,6 +293,7 @@ bool cursor_known(const struct cursor *c, uint64_t offset);          /* settled,
 void cursor_settle(struct cursor *c, uint64_t offset);
 void cursor_raise(struct cursor *c, uint64_t to);                    /* everything below is settled */
 void cursor_reset(struct cursor *c, uint64_t to);                    /* forgets all, leases too */
+void cursor_lower(struct cursor *c, uint64_t to);                    /* forgets what is at 'to' or behind it; what is owed before it stays */
 bool cursor_full(const struct cursor *c);
 struct feed *cursor_feed(const struct cursor *c);
 void cursor_wake(struct cursor *c);

@@ -373,7 +373,7 @@ static void do_open(struct groups_state *gs, struct engine_sub_open *r)
 		eng_complete(gs->eng, &s->open, ST_OK);
 }
 
-void engine_sub_credit(struct engine *e, struct engine_sub *who, uint32_t more)
+void lease_credit(struct engine *e, struct engine_sub *who, uint32_t more)
 {
 	struct sub *s = who->priv[0];
 
@@ -385,7 +385,7 @@ void engine_sub_credit(struct engine *e, struct engine_sub *who, uint32_t more)
 	feed_wake(s->feed);
 }
 
-void engine_sub_close(struct engine *e, struct engine_sub *who)
+void lease_close(struct engine *e, struct engine_sub *who)
 {
 	struct sub *s = who->priv[0];
 

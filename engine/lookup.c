@@ -67,6 +67,7 @@ static void search_answer(struct search *s, enum status st)
 		r->pieces = s->v;
 		r->count = s->n;
 	}
+	a->priv[0] = NULL;
 	if (a->done != NULL)
 		a->done(a, st);
 	search_free(s);
@@ -261,6 +262,7 @@ void lookup_submit(struct eng *g, struct engine_ask *a)
 		struct engine_find *r = container_of(a, struct engine_find, ask);
 		struct topic *t = topic_find(g, r->topic);
 		if (t == NULL) {
+			a->priv[0] = NULL;
 			search_free(s);
 			eng_complete(g, a, ST_NO_TOPIC);
 			return;
@@ -276,6 +278,8 @@ void lookup_submit(struct eng *g, struct engine_ask *a)
 void lookup_cancel(struct eng *g, struct engine_ask *a)
 {
 	struct search *s = a->priv[0];
+	if (s == NULL)
+		return; /* answered already */
 	s->cancelled = true;
 	list_remove(&s->wait.link);
 	list_remove(&s->link);

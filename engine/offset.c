@@ -179,7 +179,7 @@ void goff_set(struct groups_state *gs, struct goff *o, uint64_t value)
 	if (o->cursor != NULL && raise)
 		cursor_raise(o->cursor, value);
 	else if (o->cursor != NULL)
-		cursor_reset(o->cursor, value);
+		cursor_lower(o->cursor, value);
 	o->value = o->cursor != NULL ? o->cursor->prefix : value; /* it may have settled more */
 	goff_dirty(gs, o);
 }
@@ -317,6 +317,30 @@ static void forget_written(struct groups_state *gs)
 		container_of(n, struct goff, dirty)->state = GOFF_CLEAN;
 }
 
+/* A wide cursor is some kilobytes: it would swell every write of a busy log if it rode on each. */
+static bool put_off(struct groups_state *gs, struct goff *o)
+{
+	struct eng *g = gs->eng;
+	uint64_t due = o->saved_ns + g->conf.offset_sync_ms * MS_NS;
+
+	if (o->cursor == NULL || o->cursor->top <= o->cursor->prefix + LEASE_LARGE || due <= g->now_ns || g->closing)
+		return false;
+	list_push(&gs->later, &o->dirty);
+	if (!heap_has(&gs->later_timer.node))
+		eng_timer_set(g, &gs->later_timer, due);
+	return true;
+}
+
+void offsets_later(struct eng *g, struct eng_timer *t)
+{
+	struct groups_state *gs = g->gs;
+
+	(void)t;
+	list_move(&gs->dirty, &gs->later);
+	if (!list_empty(&gs->dirty))
+		g->state_due_ns = u64_min(g->state_due_ns, g->now_ns);
+}
+
 /* An item of leases may be over 'max' by itself: by LEASE_WINDOW / 8 and 20 bytes for each of LEASE_ITEMS_MAX at most. */
 bool groups_state_dirty(struct eng *g, struct buf *items, size_t max)
 {
@@ -328,7 +352,11 @@ bool groups_state_dirty(struct eng *g, struct buf *items, size_t max)
 	while (!list_empty(&gs->dirty) && items->n < limit) {
 		struct goff *o = container_of(list_pop(&gs->dirty), struct goff, dirty);
 		CHECK(o->state == GOFF_DIRTY);
+		if (put_off(gs, o))
+			continue;
 		run_put(&run, o);
+		if (o->cursor != NULL)
+			o->saved_ns = g->now_ns;
 		o->extra_logged = o->cursor != NULL && cursor_extra(o->cursor);
 		o->state = GOFF_WRITTEN;
 		list_push(&gs->written, &o->dirty);

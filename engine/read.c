@@ -197,6 +197,8 @@ static void pull_answer(struct pull *p, enum status st, unsigned n_pieces)
 	topic_drop_ref(g, p->topic);
 	buf_reset(&p->codes);
 	list_push(&g->reader->free, &p->link);
+	p->r = NULL;
+	r->ask.priv[0] = NULL;
 	if (r->ask.done != NULL)
 		r->ask.done(&r->ask, st);
 }
@@ -348,6 +350,7 @@ static void pull_submit(struct eng *g, struct engine_pull *r)
 	list_init(&p->waiter.link);
 	list_init(&p->wait.link);
 	list_init(&p->link);
+	r->ask.priv[0] = NULL;
 	r->pieces = NULL;
 	r->n_pieces = 0;
 	r->count = r->bytes = 0;
@@ -375,8 +378,9 @@ void read_cancel(struct eng *g, struct engine_ask *a)
 {
 	struct pull *p = a->priv[0];
 	(void)g;
-	if (p == NULL || p->r != container_of(a, struct engine_pull, ask))
-		return; /* refused at once, its answer is on its way */
+	if (p == NULL)
+		return; /* answered, or refused and its answer is on its way */
+	CHECK(p->r == container_of(a, struct engine_pull, ask));
 	p->cancelled = true;
 	pull_ready(p);
 }

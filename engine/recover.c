@@ -564,7 +564,7 @@ enum status recover(struct eng *g, char *why, size_t n)
 	mem_free(w.buf);
 	if (st != ST_OK)
 		return st;
-	st = clog_set_end(&g->clog, end);
+	st = clog_set_end(&g->clog, end, w.mark);
 	if (st != ST_OK) {
 		snprintf(why, n, "the log's end at %llu cannot be cleaned: %s", (unsigned long long)end, status_text(st));
 		return st;
