@@ -54,12 +54,15 @@ class Book:
         self.commits = []    # (time of the acknowledgement, offset)
         self.floor = 0       # offset that must not be lost any more
         self.asked = 0       # highest offset that was ever committed
+        self.end = 0         # of the queue whose offset is committed, as far as it is acknowledged
 
     def ack(self, place, body):
         with self.lock:
             if place in self.acked:
                 self.wrong.append("%s was given to two messages" % (place,))
             self.acked[place] = body
+            if place[:2] == ("kill9-0", 0):
+                self.end = max(self.end, place[2] + 1)
 
 
 def now_ms():
@@ -98,6 +101,9 @@ def committer(port, book, stop):
         conn = native.Connection(port)
         conn.want(native.HEARTBEAT, {}, native.heartbeat("kill9@1", GROUP, ["kill9-0"]))
         while not stop.is_set():
+            if book.asked >= book.end:
+                time.sleep(0.002)
+                continue
             offset = book.asked + 1
             book.asked = offset
             conn.want(native.COMMIT_OFFSET, {"consumerGroup": GROUP, "topic": "kill9-0", "queueId": 0, "commitOffset": offset})

@@ -1,0 +1,555 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Gantry authors
+"""Starting, stopping, refusing and surviving: what somebody who runs the program meets first.
+
+  start.py [--only a,b] [--keep]
+"""
+
+import argparse
+import os
+import random
+import re
+import resource
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import native
+import server
+
+START_LIMIT_S = 5.0        # a start on an empty folder
+STOP_LIMIT_S = 5.0
+CONNECTIONS = 10_000       # opened and closed
+AT_ONCE = 1000             # of them together
+MEMORY_LIMIT = 1 << 30     # what a server may take while it is attacked, bytes
+
+
+class Failed(Exception):
+    pass
+
+
+def check(good, text):
+    if not good:
+        raise Failed(text)
+
+
+def now_ms():
+    return int(time.time() * 1000)
+
+
+def fill(srv, topic, count, queues=4, size=100):
+    """Sends synchronously; returns {(queue, offset): body}."""
+    conn = native.Connection(srv.port)
+    conn.want(native.CREATE_TOPIC, native.topic_fields(topic, queues))
+    out = {}
+    for i in range(count):
+        body = b"%s-%d-" % (topic.encode(), i) + bytes(size)
+        a = conn.want(native.SEND, native.send_fields(topic, i % queues, now_ms(), {"KEYS": "k%d" % i}), body)
+        out[int(a.ext["queueId"]), int(a.ext["queueOffset"])] = body
+    conn.close()
+    return out
+
+
+def read_all(srv, topic, queues=4):
+    conn = native.Connection(srv.port)
+    out = {}
+    for q in range(queues):
+        for offset, body, _stored in native.read_queue(conn, topic, q)[0]:
+            out[q, offset] = body
+    conn.close()
+    return out
+
+
+def works(srv, label):
+    """The server serves somebody who comes now."""
+    conn = native.Connection(srv.port, timeout=5.0)
+    a = conn.want(native.SEND, native.send_fields("neighbour", 0, now_ms()), label.encode())
+    offset = int(a.ext["queueOffset"])
+    b = conn.want(native.PULL, native.pull_fields("neighbour", 0, offset))
+    check(label.encode() in [r[3] for r in native.records(b.body)], "%s: the message that was just sent is not read" % label)
+    conn.close()
+    ns = native.Connection(srv.ns_port, timeout=5.0)
+    check(native.route(ns, "neighbour") is not None, "%s: the name server has no route" % label)
+    ns.close()
+
+
+def output_of(command, limit=10.0):
+    """Exit status and both streams of a program that is to end by itself."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise Failed("%s does not end: %s" % (" ".join(command[1:]), (e.stdout or b"").decode(errors="replace")[-300:])) from e
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def resident(srv):
+    with open("/proc/%d/status" % srv.process.pid, encoding="ascii") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) * 1024
+
+
+def open_files(srv):
+    return len(os.listdir("/proc/%d/fd" % srv.process.pid))
+
+
+# ---- cases -----------------------------------------------------------------------------------------------------------------
+
+def empty_folder(folder):
+    srv = server.Gantry(folder)
+    begin = time.monotonic()
+    try:
+        srv.start()
+        took = time.monotonic() - begin
+        works(srv, "first")
+        check(took < START_LIMIT_S, "the start took %.1f s" % took)
+        return "%.0f ms until it listens" % (took * 1000)
+    finally:
+        srv.stop()
+
+
+def any_ports(folder):
+    """With port 0 the system chooses, and the program says what it chose."""
+    srv = server.Gantry(folder, settings={"listenPort": 0, "namesrvPort": 0})
+    srv.launch()
+    try:
+        found = {}
+        end = time.monotonic() + START_LIMIT_S
+        while len(found) < 2 and time.monotonic() < end:
+            for m in re.finditer(r"^listening (\w+) 127\.0\.0\.1:(\d+)$", srv.tail(100), re.M):
+                found[m.group(1)] = int(m.group(2))
+            time.sleep(0.01)
+        check(set(found) == {"native", "namesrv"}, "the ports are not printed: %s" % srv.tail())
+        srv.port, srv.ns_port = found["native"], found["namesrv"]
+        end = time.monotonic() + START_LIMIT_S
+        while "ready" not in srv.tail(100) and time.monotonic() < end:
+            time.sleep(0.01)
+        works(srv, "any")
+        ns = native.Connection(srv.ns_port)
+        addr, _queues = native.route(ns, "neighbour")
+        check(addr == "127.0.0.1:%d" % srv.port, "the route names %s, the broker listens on %d" % (addr, srv.port))
+    finally:
+        srv.stop()
+
+
+def sigterm(folder):
+    """A stop in good order, also while clients are connected and pulls wait; what was acknowledged is there."""
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        sent = fill(srv, "term", 50)
+        idle = [native.Connection(srv.port) for _ in range(20)]
+        for i, c in enumerate(idle):
+            c.post(native.PULL, native.pull_fields("term", i % 4, 1000000 if i % 2 else len(sent) // 4, wait_ms=15000))
+        begin = time.monotonic()
+        status = srv.stop()
+        took = time.monotonic() - begin
+        check(status == 0, "the exit status after SIGTERM is %s: %s" % (status, srv.tail(5)))
+        check(took < STOP_LIMIT_S, "stopping took %.1f s" % took)
+        srv.start()
+        check(read_all(srv, "term") == sent, "what is read after the restart differs")
+        return "stopped in %.0f ms" % (took * 1000)
+    finally:
+        srv.stop()
+
+
+def restart_keeps(folder):
+    """Topics, messages, committed offsets and delayed messages over three kinds of stops."""
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        sent = fill(srv, "kept", 200)
+        conn = native.Connection(srv.port)
+        conn.want(native.CREATE_TOPIC, native.topic_fields("empty-topic", 7))
+        conn.want(native.HEARTBEAT, {}, native.heartbeat("c@1", "g-kept", ["kept"]))
+        for q in range(4):
+            conn.want(native.COMMIT_OFFSET, {"consumerGroup": "g-kept", "topic": "kept", "queueId": q, "commitOffset": 10 + q})
+        conn.want(native.SEND, native.send_fields("kept-later", 0, now_ms(), {"DELAY": "2"}), b"later")
+        due = time.time() + 5.0
+        conn.close()
+        for how in ("stop", "kill", "stop"):
+            if how == "kill":
+                time.sleep(0.3)  # offsets are synced within 100 ms
+            getattr(srv, how)()
+            srv.start()
+            check(read_all(srv, "kept") == sent, "messages differ after a %s" % how)
+            conn = native.Connection(srv.port)
+            ns = native.Connection(srv.ns_port)
+            check(native.route(ns, "empty-topic") == ("127.0.0.1:%d" % srv.port, 7), "the empty topic's route after a %s: %s" % (
+                how, native.route(ns, "empty-topic")))
+            for q in range(4):
+                a = conn.want(native.QUERY_OFFSET, {"consumerGroup": "g-kept", "topic": "kept", "queueId": q})
+                check(a.ext["offset"] == str(10 + q), "the offset of queue %d after a %s is %s" % (q, how, a.ext["offset"]))
+            more = fill(srv, "kept", 4)
+            for place, body in more.items():
+                check(place not in sent, "%s was given again after a %s" % (place, how))
+                sent[place] = body
+            conn.close()
+            ns.close()
+        conn = native.Connection(srv.port)
+        while time.time() < due + 5.0:
+            a = conn.ask(native.PULL, native.pull_fields("kept-later", 0, 0, wait_ms=1000))
+            if a.code == native.OK:
+                break
+        check(a.code == native.OK, "the delayed message did not come: code %d %s" % (a.code, a.remark))
+        check(time.time() >= due - 0.05, "the delayed message came too early")
+    finally:
+        srv.stop()
+
+
+def config_file(folder):
+    """RocketMQ's broker.conf is read as it is."""
+    path = os.path.join(folder, "broker.conf")
+    srv = server.Gantry(folder)
+    with open(path, "w", encoding="ascii") as f:
+        f.write("# as RocketMQ ships it\nbrokerClusterName = DefaultCluster\nbrokerName=broker-a\nbrokerId=0\ndeleteWhen = 04\n"
+                "fileReservedTime = 48\nbrokerRole = ASYNC_MASTER\nflushDiskType = ASYNC_FLUSH\n\nlistenPort=%d\nnamesrvPort=%d\n"
+                % (srv.port, srv.ns_port))
+    srv.command = lambda **more: [server.binary(), "start", "-c", path, "--data", srv.data]
+    srv.start()
+    try:
+        works(srv, "conf")
+        ns = native.Connection(srv.ns_port)
+        a = ns.want(native.ROUTE, {"topic": "neighbour"})
+        check(b'"brokerName":"broker-a"' in a.body, "the route does not name broker-a: %s" % a.body)
+    finally:
+        srv.stop()
+
+
+def wrong_settings(folder):
+    """A wrong key or value is refused with the file and the line, and nothing is started."""
+    cases = [
+        ("nosuchkey=1", "nosuchkey"), ("listenPort=abc", "listenPort"), ("listenPort=70000", "listenPort"), ("flushDiskType=SOMETIMES", "flushDiskType"),
+        ("aclEnable=true", "aclEnable"), ("brokerRole=SLAVE", "brokerRole"), ("no equals sign", ""), ("bindAddress=0.0.0.0", "bindAddress|allowInsecureListen"),
+    ]
+    for line, named in cases:
+        path = os.path.join(folder, "wrong.conf")
+        data = os.path.join(folder, "data-wrong")
+        base = server.free_ports()
+        with open(path, "w", encoding="ascii") as f:
+            f.write("# a comment\nbrokerName=b\n%s\nbrokerId=0\n" % line)
+        if "listenPort" not in line:
+            with open(path, "a", encoding="ascii") as f:
+                f.write("listenPort=%d\nnamesrvPort=%d\n" % (base + 2, base + 3))
+        status, text = output_of([server.binary(), "start", "-c", path, "--data", data])
+        check(status not in (0, None) and status > 0, "'%s' is taken: exit %s, %s" % (line, status, text[-200:]))
+        check(re.search(named, text), "'%s': the refusal does not name it: %s" % (line, text[-300:]))
+        if not line.startswith("bindAddress"):  # what is wrong only together has no line of its own
+            check("wrong.conf:3" in text, "'%s': the refusal does not say wrong.conf:3: %s" % (line, text[-300:]))
+        check(not os.path.exists(data), "'%s': a data folder was made" % line)
+    status, text = output_of([server.binary(), "start", "--data", os.path.join(folder, "d"), "--set", "nosuchkey=1"])
+    check(status > 0 and "nosuchkey" in text, "--set nosuchkey=1: exit %d, %s" % (status, text[-200:]))
+    status, text = output_of([server.binary(), "start", "-c", os.path.join(folder, "missing.conf")])
+    check(status > 0 and "missing.conf" in text, "a missing file: exit %d, %s" % (status, text[-200:]))
+    status, text = output_of([server.binary(), "nonsense"])
+    check(status > 0, "an unknown subcommand: exit %d" % status)
+    for words in (["help"], ["help", "settings"], ["version"]):
+        status, text = output_of([server.binary()] + words)
+        check(status == 0 and text, "%s: exit %d" % (words, status))
+
+
+def foreign_folder(folder):
+    """A folder with somebody else's files is refused before a byte in it is touched."""
+    for name, content in (("somefile", b"mine"), ("commitlog/00000000000000000000", b"\0" * 4096)):
+        srv = server.Gantry(os.path.join(folder, name.replace("/", "-")))
+        path = os.path.join(srv.data, name)
+        os.makedirs(os.path.dirname(path))
+        with open(path, "wb") as f:
+            f.write(content)
+        before = sorted(os.path.join(d, f) for d, _s, fs in os.walk(srv.data) for f in fs)
+        status, text = output_of(srv.command())
+        check(status > 0, "a folder with %s is taken: exit %s" % (name, status))
+        check(srv.data in text, "the refusal does not name the folder: %s" % text[-300:])
+        after = sorted(os.path.join(d, f) for d, _s, fs in os.walk(srv.data) for f in fs)
+        check(before == after, "files changed: %s, then %s" % (before, after))
+        with open(path, "rb") as f:
+            check(f.read() == content, "%s was changed" % name)
+
+
+def second_process(folder):
+    """Two processes never share a data folder, and the first does not notice the attempt."""
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        sent = fill(srv, "one", 20)
+        base = server.free_ports()
+        again = server.Gantry(folder, base)
+        status, text = output_of(again.command())
+        check(status > 0, "a second process on the same folder runs: exit %s" % status)
+        check(srv.data in text or "lock" in text or "use" in text, "the refusal says nothing of it: %s" % text[-300:])
+        other = server.Gantry(os.path.join(folder, "other"))
+        other.port, other.ns_port = srv.port, srv.ns_port
+        status, text = output_of(other.command())
+        check(status > 0 and str(srv.port) in text, "a second process on the same port: exit %s, %s" % (status, text[-200:]))
+        check(read_all(srv, "one") == sent, "the first process lost messages")
+        works(srv, "after")
+    finally:
+        srv.stop()
+
+
+def status_command(folder):
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        fill(srv, "counted", 30)
+        status, text = output_of([server.binary(), "status", "--addr", "127.0.0.1:%d" % srv.port])
+        check(status == 0, "exit %d: %s" % (status, text[-300:]))
+        check(re.search(r"messages.*\b30\b", text), "the 30 messages are not counted: %s" % text[:1500])
+    finally:
+        srv.stop()
+    status, text = output_of([server.binary(), "status", "--addr", "127.0.0.1:%d" % srv.port])
+    check(status > 0 and str(srv.port) in text, "status without a server: exit %d, %s" % (status, text))
+
+
+def damaged_log(folder):
+    """A flipped byte in the middle of the log is refused with the file; it is never cut off and never read as good.
+
+    What proves that the place was on disk once is any later record of state: here, a topic that is made afterwards.
+    """
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        fill(srv, "rot", 400, size=500)
+        fill(srv, "later", 1)
+        srv.kill()
+        segments = sorted(os.path.join(d, f) for d, _s, fs in os.walk(srv.data) for f in fs if re.fullmatch(r"\d{20}", f) and "commitlog" in d)
+        check(segments, "no segment of the log is found under %s" % srv.data)
+        with open(segments[0], "r+b") as f:
+            data = f.read(400 * 900)
+            at = data.find(b"rot-200-")
+            check(at > 0, "message 200 is not in the first segment")
+            f.seek(at)
+            f.write(b"ROT")
+        srv.launch()
+        try:
+            status = srv.process.wait(10.0)
+        except subprocess.TimeoutExpired as e:
+            raise Failed("it starts with a damaged log: %s" % srv.tail(5)) from e
+        check(status > 0, "the exit status with a damaged log is %d" % status)
+        check(os.path.basename(segments[0]) in srv.tail(5), "the refusal does not name the file: %s" % srv.tail(5))
+        with open(segments[0], "rb") as f:
+            check(f.read(at + 3)[at:] == b"ROT", "the damaged segment was changed")
+        with open(segments[0], "r+b") as f:
+            f.seek(at)
+            f.write(b"rot")
+        srv.start()
+        check(len(read_all(srv, "rot")) == 400, "mended, it does not have all messages")
+    finally:
+        srv.stop()
+
+
+def garbage_frames(dice):
+    """Byte strings that no client sends."""
+    good = native.frame(native.SEND, native.send_fields("neighbour", 0, now_ms()), b"x" * 300)
+    yield b""
+    yield b"\0"
+    yield b"\0" * 64
+    yield b"\xff" * 64
+    yield b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    yield b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + dice.randbytes(100)
+    yield struct.pack(">II", 0x7FFFFFFF, 10) + b"{}"
+    yield struct.pack(">II", 16 * 1024 * 1024 + 1, 10) + b"{}"
+    yield struct.pack(">II", 4, 0)
+    yield struct.pack(">II", 3, 0) + b"\0" * 8
+    yield struct.pack(">II", 20, 100) + b"{" * 20
+    yield struct.pack(">II", 24, 0x05000014) + b" " * 20
+    yield struct.pack(">II", 4 + 20, 0x01000014) + b"\xff" * 20
+    yield struct.pack(">II", 4 + 2, 2) + b"[]"
+    for text in (b"{", b"{}", b"null", b'{"code":"x"}', b'{"code":310,"opaque":1}', b'{"code":99999,"opaque":1,"flag":0}', b'{"code":-1,"opaque":1}',
+                 b'{"code":310,"opaque":1,"flag":0,"extFields":{"b":5}}', b'{"code":11,"opaque":1,"extFields":null}', b'{"code":34,"opaque":1}',
+                 b'{"code":310,"opaque":99999999999999999999}', b'{"code":12,"flag":1,"opaque":7}', b'{"code":310' + b',"a":{' * 5000,
+                 b'{"code":105,"extFields":{"topic":"' + b"\\u0000\\ud800" * 50 + b'"},"opaque":1}', b'\xff\xfe{"code":1}'):
+        yield struct.pack(">II", 4 + len(text), len(text)) + text
+    for ext in ({"b": "../../etc/passwd"}, {"e": "-5"}, {"e": "999999999999"}, {"i": "\x01\x02" * 100}, {"i": "a" * 40000}, {"b": ""}, {"b": "x" * 5000},
+                {"g": "later"}, {"f": "-1"}):
+        yield native.frame(native.SEND, dict(native.send_fields("neighbour", 0, now_ms()), **ext), b"x", 1)
+    for ext in ({"queueOffset": "-1"}, {"queueOffset": str(2 ** 63)}, {"maxMsgNums": "-1"}, {"maxMsgNums": "2147483647"}, {"suspendTimeoutMillis": str(2 ** 62)},
+                {"subscription": "|| || ||"}, {"subscription": "x" * 60000}, {"expressionType": "SQL92"}, {"queueId": "-1"}):
+        yield native.frame(native.PULL, dict(native.pull_fields("neighbour", 0, 0), **ext), b"", 1)
+    for body in (b"", b"[]", b"{}", b"\0\0", b'{"clientID":5}', b'{"clientID":"x","consumerDataSet":[{}]}', b"[" * 100000,
+                 b'{"clientID":"x","consumerDataSet":{"a":1},"producerDataSet":null}'):
+        yield native.frame(native.HEARTBEAT, {}, body, 1)
+    for body in (b"", b"\0\0\0\0", struct.pack(">I", 2 ** 31) + b"x" * 40, struct.pack(">IIIII", 60, 0, 0, 0, 2 ** 31 - 1) + b"x" * 40):
+        yield native.frame(native.SEND_BATCH, dict(native.send_fields("neighbour", 0, now_ms()), m="true"), body, 1)
+    for code in range(0, 60):
+        yield native.frame(code, {}, b"", 1)
+    for code in (100, 101, 103, 104, 105, 106, 202, 206, 208, 215, 216, 217, 300, 307, 309, 310, 315, 320, 322, 324, 325, 351, 361, 400, 200050):
+        yield native.frame(code, {}, b"\x80garbage", 1)
+    for _ in range(150):
+        yield dice.randbytes(dice.randrange(1, 2000))
+    for _ in range(150):
+        damaged = bytearray(good)
+        for _ in range(dice.randrange(1, 6)):
+            damaged[dice.randrange(len(damaged))] = dice.randrange(256)
+        yield bytes(damaged)
+    for cut in range(1, len(good), 17):
+        yield good[:cut]
+
+
+def malformed(folder):
+    """Nonsense on both ports: each connection is answered or closed, neighbours notice nothing, nothing is leaked."""
+    seed = random.SystemRandom().randrange(1 << 31)
+    dice = random.Random(seed)
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        works(srv, "before")
+        stop, wrong, served = threading.Event(), [], [0]
+
+        def neighbour():
+            conn = native.Connection(srv.port, timeout=5.0)
+            try:
+                while not stop.is_set():
+                    conn.want(native.SEND, native.send_fields("neighbour", 1, now_ms()), b"n%d" % served[0])
+                    served[0] += 1
+            except (native.Closed, native.Refused) as e:
+                wrong.append(str(e))
+
+        t = threading.Thread(target=neighbour)
+        t.start()
+        files, count, held = open_files(srv), 0, []
+        for port in (srv.port, srv.ns_port, srv.port - 2):
+            for data in garbage_frames(dice):
+                count += 1
+                try:
+                    s = socket.create_connection(("127.0.0.1", port), 5.0)
+                    s.sendall(data)
+                    if count % 3 == 0:
+                        s.shutdown(socket.SHUT_WR)
+                    elif count % 7 == 0:
+                        held.append(s)   # stays, with half a frame sent
+                        continue
+                    s.settimeout(0.01)
+                    s.recv(100)
+                except OSError:
+                    pass
+                s.close()
+                if not srv.alive():
+                    raise Failed("seed %d: the server died of %r... on port %d: %s" % (seed, data[:100], port, srv.tail(20)))
+        works(srv, "after")
+        stop.set()
+        t.join()
+        check(not wrong, "seed %d: a neighbour was disturbed: %s" % (seed, wrong))
+        for s in held:
+            s.close()
+        end = time.monotonic() + 5.0
+        while open_files(srv) > files + 5 and time.monotonic() < end:
+            time.sleep(0.05)
+        check(open_files(srv) <= files + 5, "files: %d before, %d after" % (files, open_files(srv)))
+        check(resident(srv) < MEMORY_LIMIT, "the server takes %d MiB" % (resident(srv) >> 20))
+        check(srv.stop() == 0, "it does not stop in good order afterwards: %s" % srv.tail(5))
+        srv.start()
+        works(srv, "restarted")
+        return "%d byte strings, the neighbour sent %d messages meanwhile" % (count, served[0])
+    finally:
+        srv.stop()
+
+
+def many_connections(folder):
+    """Connections that come and go."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * AT_ONCE + 200)), hard))
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        works(srv, "before")
+        files = open_files(srv)
+        begin = time.monotonic()
+        done = 0
+        while done < CONNECTIONS:
+            batch = []
+            for i in range(AT_ONCE):
+                s = socket.create_connection(("127.0.0.1", srv.port if i % 2 else srv.ns_port), 10.0)
+                if i % 4 == 0:
+                    s.sendall(native.frame(native.ROUTE if i % 2 == 0 else native.MAX_OFFSET, {"topic": "neighbour", "queueId": 0}, b"", 1))
+                elif i % 4 == 1:
+                    s.sendall(b"\0\0")
+                batch.append(s)
+            done += len(batch)
+            works(srv, "meanwhile")
+            for i, s in enumerate(batch):
+                if i % 5 == 0:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an orderly end
+                s.close()
+        took = time.monotonic() - begin
+        end = time.monotonic() + 5.0
+        while open_files(srv) > files + 5 and time.monotonic() < end:
+            time.sleep(0.05)
+        check(open_files(srv) <= files + 5, "files: %d before, %d after" % (files, open_files(srv)))
+        works(srv, "after")
+        return "%d in %.1f s, %d MiB" % (done, took, resident(srv) >> 20)
+    finally:
+        srv.stop()
+
+
+def slow_reader(folder):
+    """A client that asks for much and takes nothing costs a bounded amount, and neighbours nothing."""
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        conn = native.Connection(srv.port, timeout=20.0)
+        conn.want(native.CREATE_TOPIC, native.topic_fields("big", 1))
+        for i in range(32):
+            conn.want(native.SEND, native.send_fields("big", 0, now_ms()), random.randbytes(200_000))
+        deaf = [socket.create_connection(("127.0.0.1", srv.port), 10.0) for _ in range(5)]
+        for s in deaf:
+            s.settimeout(2.0)
+            try:
+                for i in range(2000):
+                    s.sendall(native.frame(native.PULL, native.pull_fields("big", 0, i % 32), b"", i))
+            except OSError:
+                pass  # it may stop reading from somebody who does not read
+        slowest = 0.0
+        for i in range(20):
+            begin = time.monotonic()
+            works(srv, "n%d" % i)
+            slowest = max(slowest, time.monotonic() - begin)
+        taken = resident(srv)
+        check(taken < 2 * MEMORY_LIMIT, "the server takes %d MiB" % (taken >> 20))
+        check(slowest < 2.0, "a neighbour waited %.1f s" % slowest)
+        for s in deaf:
+            s.close()
+        works(srv, "after")
+        return "%d MiB, the slowest of 20 neighbours took %.0f ms" % (taken >> 20, slowest * 1000)
+    finally:
+        srv.stop()
+
+
+CASES = [empty_folder, any_ports, sigterm, restart_keeps, config_file, wrong_settings, foreign_folder, second_process, status_command,
+         damaged_log, malformed, many_connections, slow_reader]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help=", ".join(c.__name__ for c in CASES))
+    parser.add_argument("--keep", action="store_true", help="keep the data folders")
+    options = parser.parse_args()
+    wanted = options.only.split(",") if options.only else [c.__name__ for c in CASES]
+    root, passed, failed = tempfile.mkdtemp(prefix="gantry-start-"), 0, 0
+    for case in CASES:
+        if case.__name__ not in wanted:
+            continue
+        folder = os.path.join(root, case.__name__)
+        os.makedirs(folder)
+        begin = time.monotonic()
+        try:
+            note = case(folder)
+            passed += 1
+            print("ok start.%s %.1f s%s" % (case.__name__, time.monotonic() - begin, " (%s)" % note if note else ""), flush=True)
+        except (Failed, AssertionError, server.Broken, native.Closed, native.Refused, OSError, KeyError, ValueError) as e:
+            failed += 1
+            print("FAIL start.%s %s: %s" % (case.__name__, type(e).__name__, str(e).replace("\n", " | ")), flush=True)
+    if failed or options.keep:
+        print("start: data and logs are in %s" % root)
+    else:
+        shutil.rmtree(root, ignore_errors=True)
+    print("%d passed, %d failed" % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
