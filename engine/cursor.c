@@ -468,7 +468,7 @@ static uint32_t count_runs(const struct cursor *c)
 	return runs;
 }
 
-/* Eight bits from a multiple of 8 on, none of them outside [prefix, top). */
+/* Eight bits from a multiple of 8 on, none of them outside [prefix, top): the ring's first and last byte may share a place. */
 static uint8_t byte_at(const struct cursor *c, uint64_t at)
 {
 	uint8_t b = at >= c->top ? 0 : c->bits[at % LEASE_WINDOW / 8];
@@ -495,14 +495,10 @@ static void save_bits(const struct cursor *c, struct buf *to)
 		}
 		return;
 	}
-	/* The ring's bytes as they stand, unless the window has come around: the last byte may share its place with the first. */
-	if (bytes > LEASE_WINDOW / 8)
-		bytes = LEASE_WINDOW / 8;
 	buf_u8(to, FORM_BITS);
-	buf_be32(to, bytes + 1);
+	buf_be32(to, bytes);
 	for (uint32_t i = 0; i < bytes; i++)
-		buf_u8(to, byte_at(c, base + i * 8));
-	buf_u8(to, byte_at(c, base + (uint64_t)bytes * 8));
+		buf_u8(to, byte_at(c, base + (uint64_t)i * 8));
 }
 
 void cursor_save(const struct cursor *c, struct buf *to)

@@ -746,6 +746,56 @@ static void who_acks_inside_the_delivery_gets_all(void **state)
 	rig_fini(&r);
 }
 
+/* One stuck message and much settled behind it: its kilobytes do not ride on each write, and are not forgotten either. */
+static void a_wide_cursor_is_written_now_and_then(void **state)
+{
+	struct rig r;
+	struct rig_sub s = {0};
+	struct rig_open o = opening(6000);
+	struct prng torn;
+
+	(void)state;
+	prng_init(&torn, 43);
+	setup(&r, 1);
+	o.lease_ms = 600000;
+	for (unsigned i = 0; i < 3000; i++)
+		send(&r, "t", 0, NULL, "m");
+	assert_int_equal(rig_subscribe(&r, &s, &o), ST_OK);
+	rig_run(&r, 50);
+	assert_int_equal(s.n, 3000);
+	for (unsigned i = 1; i < 3000; i += 2)
+		assert_int_equal(rig_settle(&r, &s, s.v[i].tag, SETTLE_ACK, 0), ST_OK);
+	rig_run(&r, 500);
+	uint64_t before = eng_of(r.e)->clog.tail;
+	for (unsigned i = 2; i < 200; i += 2) {
+		assert_int_equal(rig_settle(&r, &s, s.v[i].tag, SETTLE_ACK, 0), ST_OK);
+		send(&r, "t", 0, NULL, "m");
+	}
+	uint64_t grew = eng_of(r.e)->clog.tail - before;
+	assert_true(grew < 99 * 200 + 4 * 800);
+	rig_run(&r, 2 * r.conf.offset_sync_ms + 10);
+	rig_crash(&r, &torn);
+	rig_sub_free(&s);
+	assert_int_equal(rig_subscribe(&r, &s, &o), ST_OK);
+	rig_run(&r, 50);
+	assert_int_equal(s.n, 3000 + 99 - 1500 - 99);
+	for (unsigned i = 0; i < s.n; i++)
+		assert_int_equal(s.v[i].attempt, 1);
+	/* At an orderly end nothing is put off. */
+	assert_int_equal(rig_settle(&r, &s, s.v[5].tag, SETTLE_ACK, 0), ST_OK);
+	assert_int_equal(rig_settle(&r, &s, s.v[6].tag, SETTLE_ACK, 0), ST_OK);
+	size_t had = s.n;
+	rig_restart(&r);
+	rig_crash(&r, &torn);
+	rig_sub_free(&s);
+	assert_int_equal(rig_subscribe(&r, &s, &o), ST_OK);
+	rig_run(&r, 50);
+	assert_int_equal(s.n, had - 2);
+	rig_unsubscribe(&r, &s);
+	rig_sub_free(&s);
+	rig_fini(&r);
+}
+
 static void the_window_is_bounded(void **state)
 {
 	struct rig r;
@@ -790,6 +840,7 @@ int main(void)
 		cmocka_unit_test(an_orderly_group_gets_one_message_of_a_queue_at_a_time),
 		cmocka_unit_test(a_reset_makes_leases_stale),
 		cmocka_unit_test(who_acks_inside_the_delivery_gets_all),
+		cmocka_unit_test(a_wide_cursor_is_written_now_and_then),
 		cmocka_unit_test(the_window_is_bounded),
 	};
 

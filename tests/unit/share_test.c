@@ -152,6 +152,10 @@ static void a_handed_over_queue_repeats_nothing_and_loses_nothing(void **state)
 	assert_offset(&r, "t", 0, 4); /* the native begins behind all of it */
 	send(&r, "t", 0, "m4");
 	pulls(&r, &a, "t", 0, 4, "m4");
+	/* The native sets its offset back, as its puller: that costs nothing of what is owed before it. */
+	assert_int_equal(rig_commit(&r, "g", "t", 0, 5, &a.m, a.address), ST_OK);
+	assert_int_equal(rig_commit(&r, "g", "t", 0, 4, &a.m, a.address), ST_OK);
+	assert_offset(&r, "t", 0, 4);
 	/* What a member has is its own still. */
 	assert_int_equal(rig_settle(&r, &s, s.v[0].tag, SETTLE_ACK, 0), ST_OK);
 	/* m1 is parked for its minute (61 s at most), then a copy; m3 fails now: a copy at once. */
