@@ -57,6 +57,7 @@ static struct server {
 	unsigned refuse;          /* so many requests are answered with code 1 */
 	unsigned registers, unregisters, topics; /* what has come: 103, 104, topics in the last 103 */
 	unsigned dials;
+	bool packed;              /* the last 103 was */
 } servers[SERVERS];
 
 static struct dial_call *calls[SERVERS * 2];
@@ -155,6 +156,7 @@ static bool spy(struct link *l)
 		wire_ext(&c, "compressed", &packed);
 		assert_true(wire_register_decode(c.body, slice_eq_str(packed, "true"), c.version, &topics, &why));
 		s->topics = (unsigned)topics.n;
+		s->packed = slice_eq_str(packed, "true");
 		wire_doc_fini(&topics.doc);
 	}
 	if (s->mute || s->refuse > 0) {
@@ -367,6 +369,7 @@ static void changes_go_together_after_100_ms(void **state)
 	assert_int_equal(servers[0].registers, 2);
 	assert_int_equal(servers[0].topics, 2);
 	assert_true(knows(0, "B") && knows(0, "C"));
+	assert_false(servers[0].packed);
 	topic("D");
 	run_to(now_ns + 101 * MS_NS);
 	assert_int_equal(servers[0].registers, 3);
@@ -511,6 +514,7 @@ static void many_topics_go_out_packed(void **state)
 	buf_fini(&name);
 	run_to(2 * SEC_NS);
 	assert_int_equal(servers[0].topics, 5002);
+	assert_true(servers[0].packed);
 	assert_true(knows(0, "topic-4999") && knows(0, "A"));
 }
 

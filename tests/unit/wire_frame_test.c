@@ -199,6 +199,24 @@ static void escapes_become_utf8(void **state)
 	assert_ext("topic", "\xC3\xA9\xE6\xA0\x87\xF0\x9F\x98\x80|\xEF\xBF\xBD|\xEF\xBF\xBDx|\xEF\xBF\xBD" "A");
 }
 
+static void the_ends_of_the_surrogate_ranges(void **state)
+{
+	(void)state;
+	assert_int_equal(decode_header("{\"code\":1,"
+		"\"remark\":\"\\ud800\\udc00\\uDBFF\\uDFFF\\ud7ff\\ue000\\udbff\\ue000\"}"), WIRE_GOT);
+	assert_true(slice_eq_str(cmd.remark,
+		"\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBD\xEE\x80\x80"));
+}
+
+static void bytes_behind_the_fields_are_refused(void **state)
+{
+	(void)state;
+	struct buf b = unhex("0000001b 01000017 0069 00 0000 00000000 00000000 00000000 00000000 0000");
+	assert_int_equal(decode(buf_view(&b)), WIRE_BAD);
+	assert_string_equal(why, "bytes behind the binary header's fields");
+	buf_fini(&b);
+}
+
 static void the_last_of_a_name_counts(void **state)
 {
 	(void)state;
@@ -504,6 +522,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(absent_and_null_fields_are_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(keys_in_any_order_with_white_space_and_unknown_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(escapes_become_utf8, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_ends_of_the_surrogate_ranges, setup, teardown),
+		cmocka_unit_test_setup_teardown(bytes_behind_the_fields_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_of_a_name_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(headers_that_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_cut_frame_needs_more, setup, teardown),
