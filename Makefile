@@ -84,11 +84,11 @@ $(BENCH_BIN):
 
 # ---- Running and testing ------------------------------------------------------------------------------------------------
 
-# Installs what a build needs, builds, starts everything on $(DATA), and says how to send the first message.
+# Installs what a build needs, builds, starts everything on $(DATA), and says how to send the first message. ARGS="--set KEY=VALUE".
 run:
 	@tools/deps.sh build
 	@$(MAKE) --no-print-directory all
-	@tools/run.sh $(DATA)
+	@tools/run.sh $(DATA) $(ARGS)
 
 # Everything: lint, both compilers, sanitized checks, simulation, fuzzers, scenarios, interop. Ends in "N passed, N failed".
 test:

@@ -51,6 +51,7 @@ sims() {
 
 step lint $make --no-print-directory lint
 step "build with gcc" $make --no-print-directory -j"$jobs" BUILD=release CC=gcc all check-bins
+step "settings in the README" tools/readme.py --check
 step "build with clang" $make --no-print-directory -j"$jobs" BUILD=release CC=clang B=build/release-clang build/release-clang/gantry check-bins
 step "build with sanitizers" $make --no-print-directory -j"$jobs" BUILD=asan B=build/asan build/asan/gantry check-bins sim-bin
 step "check with sanitizers" $make --no-print-directory BUILD=asan B=build/asan check
