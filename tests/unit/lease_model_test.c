@@ -153,7 +153,22 @@ static void step_settle(struct model *m)
 	}
 }
 
-/* The state as text, a line for each queue, in no order of making. */
+/* What must survive of a cursor. A wait that is over in a moment may be over after the crash. */
+static void cursor_text(const struct cursor *c, int64_t now_ms, struct buf *text)
+{
+	for (uint64_t at = c->prefix; at < c->top; at++)
+		if (cursor_known(c, at) && u64map_get(&c->items, at) == NULL)
+			buf_fmt(text, " %llu", (unsigned long long)at);
+	LIST_EACH(&c->all, n) {
+		const struct item *it = container_of(n, struct item, all);
+		bool waits = it->state == ITEM_WAITING && it->due_ms > now_ms + 5;
+		if (it->attempts > 0 || it->dead || waits || it->offset < c->prefix)
+			buf_fmt(text, " (%llu attempts %u%s due %lld)", (unsigned long long)it->offset, it->attempts, it->dead ? " dead" : "",
+				waits ? (long long)it->due_ms : 0);
+	}
+}
+
+/* The state as text, a line for each queue. */
 static char *state_text(struct model *m)
 {
 	struct eng *g = eng_of(m->rig.e);
@@ -167,13 +182,8 @@ static char *state_text(struct model *m)
 		if (o == NULL)
 			continue;
 		buf_fmt(&text, "%d: %d %llu %lld", q, o->set, (unsigned long long)o->value, (long long)o->commit_ms);
-		if (o->cursor != NULL && cursor_extra(o->cursor)) {
-			struct buf saved = {0};
-			cursor_save(o->cursor, &saved);
-			for (size_t i = 0; i < saved.n; i++)
-				buf_fmt(&text, " %02x", saved.p[i]);
-			buf_fini(&saved);
-		}
+		if (o->cursor != NULL)
+			cursor_text(o->cursor, g->now_ms, &text);
 		buf_str(&text, "\n");
 	}
 	char *s = mem_dup(text.p, text.n);

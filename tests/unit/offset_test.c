@@ -265,7 +265,7 @@ static void many_offsets_survive_slices_of_a_snapshot(void **state)
 	struct slice rest = buf_view(&items);
 	while (rest.n > 0) {
 		uint8_t type;
-		uint32_t n;
+		uint32_t n = 0;
 		assert_true(state_get_u8(&rest, &type) && state_get_u32(&rest, &n) && n <= rest.n);
 		assert_int_equal(groups_state_apply(eng_of(r.e), (enum state_type)type, slice_of(rest.p, n), 0), ST_OK);
 		rest = slice_skip(rest, n);
@@ -300,7 +300,7 @@ static void damaged_items_are_refused(void **state)
 	struct slice rest = buf_view(&items);
 	while (rest.n > 0) {
 		uint8_t type;
-		uint32_t n;
+		uint32_t n = 0;
 		assert_true(state_get_u8(&rest, &type) && state_get_u32(&rest, &n));
 		for (uint32_t cut = 0; cut < n; cut++) {
 			uint8_t *p = mem_dup(rest.p, cut);
