@@ -18,7 +18,7 @@ void namesrv_conf_default(struct namesrv_conf *c)
 		.idle_ms = 120000,
 		.expire_ms = 120000,
 		.expire_max_ms = 3600000,
-		.max_brokers = 10000,
+		.max_brokers = 2000,
 		.max_topics = 200000,
 		.max_queue_datas = 1000000,
 		.max_kv = 20000,
@@ -31,7 +31,7 @@ void namesrv_conf_default(struct namesrv_conf *c)
 
 struct namesrv *namesrv_open(const struct namesrv_env *env, const struct namesrv_conf *conf)
 {
-	CHECK(env->clock != NULL && env->log != NULL && conf->max_frame >= 1024);
+	CHECK(env->clock != NULL && env->log != NULL && conf->max_frame >= 1024 && conf->max_frame <= WIRE_FRAME_MAX);
 	struct namesrv *ns = mem_new(sizeof(*ns));
 	ns->magic = NS_MAGIC;
 	ns->env = *env;
