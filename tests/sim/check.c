@@ -254,19 +254,24 @@ static void check_message(struct checker *c, uint64_t id)
 	struct message *m = &l->msgs[id];
 	const struct topic_model *t = &l->topics[m->topic];
 
-	for (int g = 0; g < GROUPS && c->end; g++)
+	for (int g = 0; g < GROUPS && c->end && !l->tight && !l->forgets; g++)
 		MUST(l, m->back_found[g] >= m->backs_sure[g], "message %llu was sent back %u times for %s, and came back %u times", (unsigned long long)id,
 			m->backs_sure[g], group_of(g), m->back_found[g]);
 	if (t->being != PRESENT || m->life != t->life)
 		return;
-	if (c->drained && m->found)
+	if (c->drained && m->found && !l->tight && !l->forgets)
 		MUST(l, m->lease == LEASE_ACKED || m->lease == LEASE_UNSURE || m->dead > 0, "%s: message %llu at %d/%llu was %s", t->name,
 			(unsigned long long)id, m->queue, (unsigned long long)m->offset,
 			m->lease == LEASE_REJECTED ? "rejected, and is not in the dead-letter topic" : "never delivered and settled");
+	/* Given up to retention. */
+	if (l->forgets && !m->found && m->seen && m->offset < c->scans[m->topic][m->queue].min) {
+		m->fate = FATE_LOST;
+		return;
+	}
 	bool must = m->fate == FATE_ACKED && (m->durable || c->killed || c->end) && !c->lossy;
 
 	if (m->delay > 0 && !m->settled)
-		must = must && c->end;
+		must = must && c->end && !l->tight && !l->forgets;
 	if (m->settled)
 		must = !c->lossy;
 	if (m->seen && m->durable && !c->lossy)
@@ -383,7 +388,7 @@ static void check_offset(struct checker *c, int g, int i, int32_t q, uint64_t cr
 		const struct commit *m = &o->history[k];
 		uint64_t due = l->world.conf.offset_sync_ms * MS_NS + COMMIT_SLACK_NS;
 
-		if (m->answered && (m->reset ? !l->faulty : !l->faulty && m->answered_ns + due < crashed_ns)) {
+		if (m->answered && (m->reset ? !l->faulty : !l->faulty && !l->tight && m->answered_ns + due < crashed_ns)) {
 			floor = k;
 			none_ok = false;
 		}

@@ -108,12 +108,23 @@ static void random_conf(struct life *l, struct engine_conf *c, struct sim_disk_c
 	c->young_bytes = 100000;
 	for (unsigned i = 0; i < ARRAY_LEN(c->delay_ms); i++)
 		c->delay_ms[i] = 20 + i * i * 20;
+	if (one_in(l, 6)) {
+		l->forgets = true;
+		c->retain_bytes = (3 + below(l, 8)) * c->segment_bytes;
+		c->keep_unconsumed = one_in(l, 3);
+	}
+	l->tight = c->keep_unconsumed;
 	*d = (struct sim_disk_conf){
 		.latency_min_ns = below(l, 100000),
 		.sync_now_permille = one_in(l, 3) ? 0 : (uint32_t)below(l, 1000),
 		.uncached_permille = (uint32_t)below(l, 500),
 		.lying = l->opt->lying,
 	};
+	if (one_in(l, 8)) {
+		l->tight = true;
+		d->quota = (6 + below(l, 20)) * c->segment_bytes + 500000;
+		c->disk_reserve_bytes = below(l, 2 * c->segment_bytes);
+	}
 	d->latency_max_ns = d->latency_min_ns + 1 + below(l, one_in(l, 4) ? 20 * MS_NS : 2 * MS_NS);
 }
 

@@ -39,7 +39,7 @@ enum fate {
 	FATE_ACKED,   /* answered OK */
 	FATE_REFUSED, /* answered with an error that says: not stored */
 	FATE_UNSURE,  /* never answered, or answered with IO */
-	FATE_LOST     /* not there after a crash that may lose it */
+	FATE_LOST     /* not there after a crash that may lose it, or given up to retention */
 };
 
 /* What the lease group has done with a message. */
@@ -161,6 +161,8 @@ struct life {
 	unsigned n_ops;
 	bool ending;            /* no new requests */
 	bool faulty;            /* the disk was made to fail: IO is an answer */
+	bool tight;             /* the disk is small: "disk full" is an answer, and what needs room may wait for ever */
+	bool forgets;           /* retention: the oldest segments go */
 	unsigned crash_no;
 	uint64_t acked, refused, checked; /* for the report */
 };

@@ -23,7 +23,7 @@ static void sub_answered(struct engine_ask *a, enum status st)
 	struct life *l = op->life;
 	struct sub_model *s = op->arg;
 
-	MUST(l, st == ST_OK || l->faulty || l->world.disk->dead || st == ST_NO_TOPIC || st == ST_BUSY, "a subscription was answered with %s", status_name(st));
+	MUST(l, st == ST_OK || l->faulty || l->tight || l->world.disk->dead || st == ST_NO_TOPIC || st == ST_BUSY, "a subscription was answered with %s", status_name(st));
 	if (st != ST_OK)
 		s->state = SUB_OFF;
 	op_free(op);
@@ -50,7 +50,7 @@ static void settle_answered(struct engine_ask *a, enum status st)
 	struct message *m = &l->msgs[op->first];
 	enum settle how = op->u.settle.how;
 
-	MUST(l, st == ST_OK || st == ST_GONE || st == ST_CLOSED || l->faulty || l->world.disk->dead, "settling was answered with %s", status_name(st));
+	MUST(l, st == ST_OK || st == ST_GONE || st == ST_CLOSED || l->faulty || l->tight || l->world.disk->dead, "settling was answered with %s", status_name(st));
 	if (st == ST_OK && (how == SETTLE_ACK || how == SETTLE_REJECT)) {
 		m->lease = how == SETTLE_ACK ? LEASE_ACKED : LEASE_REJECTED;
 		m->lease_ns = l->world.clock.now_ns;
@@ -157,7 +157,7 @@ void lease_recovered(struct life *l, bool lossy, uint64_t crashed_ns)
 
 		if (m->lease == LEASE_NONE)
 			continue;
-		if (lossy || l->faulty || m->lease_ns + due >= crashed_ns)
+		if (lossy || l->faulty || l->tight || m->lease_ns + due >= crashed_ns)
 			m->lease = LEASE_UNSURE;
 	}
 }

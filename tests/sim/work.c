@@ -62,6 +62,12 @@ enum status ask_wait(struct life *l, struct op *op, void (*submit)(struct life *
 	return op->status;
 }
 
+/* Is this an answer that a broken or a full disk explains? */
+static bool excused(const struct life *l, enum status st)
+{
+	return l->faulty || l->world.disk->dead || (l->tight && st == ST_DISK_FULL);
+}
+
 static void scribble(struct buf *b)
 {
 	memset(b->p, SCRIBBLE, b->n);
@@ -130,7 +136,7 @@ static void sent(struct engine_ask *a, enum status st)
 	l->acked += st == ST_OK ? op->count : 0;
 	l->refused += is_refusal(st) ? op->count : 0;
 	/* Without faults only three refusals are plausible here. */
-	MUST(l, st == ST_OK || l->faulty || l->world.disk->dead || st == ST_NO_TOPIC || st == ST_BUSY || st == ST_NO_QUEUE || st == ST_CLOSED,
+	MUST(l, st == ST_OK || excused(l, st) || st == ST_NO_TOPIC || st == ST_BUSY || st == ST_NO_QUEUE || st == ST_CLOSED,
 		"a send was answered with %s", status_name(st));
 	MUST(l, st != ST_NO_TOPIC || l->topics[op->topic].being != PRESENT || l->topics[op->topic].life != op->topic_life || l->topics[op->topic].busy,
 		"%s exists, but a send was answered with NO_TOPIC", l->topics[op->topic].name);
@@ -284,7 +290,7 @@ static void topic_answered(struct engine_ask *a, enum status st)
 	} else if (st == ST_IO || st == ST_CLOSED) {
 		t->being = UNSURE;
 	} else {
-		MUST(l, l->faulty || l->world.disk->dead || st == ST_BUSY, "a change of a topic was answered with %s", status_name(st));
+		MUST(l, excused(l, st) || st == ST_BUSY, "a change of a topic was answered with %s", status_name(st));
 	}
 	op_free(op);
 }
@@ -335,7 +341,7 @@ static void offset_answered(struct engine_ask *a, enum status st)
 		/* A commit is answered before it is durable, and so is then the group that it made. */
 		l->group_sure[op->group] |= op->kind == OP_RESET;
 	} else if (is_refusal(st)) {
-		MUST(l, l->faulty || l->world.disk->dead || st == ST_BUSY || !current || l->topics[op->topic].being != PRESENT,
+		MUST(l, excused(l, st) || st == ST_BUSY || !current || l->topics[op->topic].being != PRESENT,
 			"a commit was answered with %s", status_name(st));
 	}
 	op_free(op);
@@ -386,7 +392,7 @@ static void member_answered(struct engine_ask *a, enum status st)
 	trace(op, "member", st);
 	if (op->kind == OP_JOIN && st == ST_OK)
 		l->group_sure[op->group] = true;
-	MUST(l, st == ST_OK || l->faulty || l->world.disk->dead || st == ST_BUSY || st == ST_CLOSED, "a member was answered with %s", status_name(st));
+	MUST(l, st == ST_OK || excused(l, st) || st == ST_BUSY || st == ST_CLOSED, "a member was answered with %s", status_name(st));
 	op_free(op);
 }
 
@@ -502,7 +508,7 @@ static void sent_back(struct engine_ask *a, enum status st)
 		m->backs_sure[op->group]++;
 		op->life->group_sure[op->group] = true;
 	}
-	MUST(op->life, st == ST_OK || op->life->faulty || op->life->world.disk->dead || st == ST_BUSY || st == ST_NO_GROUP || st == ST_NOT_FOUND ||
+	MUST(op->life, st == ST_OK || excused(op->life, st) || st == ST_BUSY || st == ST_NO_GROUP || st == ST_NOT_FOUND ||
 		st == ST_CLOSED || st == ST_ILLEGAL, "a send-back was answered with %s", status_name(st));
 	MUST(op->life, st != ST_NO_GROUP || !op->life->group_sure[op->group], "the group exists, but a send-back was answered with NO_GROUP");
 	op_free(op);
