@@ -15,6 +15,8 @@
 #include "engine/eng.h"
 #include "engine/kindex.h"
 
+#define APPEND_SPARE (256u << 10) /* prepared bytes that users' messages leave free */
+
 int64_t eng_stamp(struct eng *g)
 {
 	if (g->now_ms > g->store_ms)
@@ -83,6 +85,10 @@ enum status append_room(struct eng *g, enum append_kind kind, uint32_t size)
 		return ST_IO;
 	if (kind == APPEND_USER && (g->clog.full || g->space_low))
 		return ST_DISK_FULL;
+	/* Users leave some prepared space to what they cause and to definitions, which are not parked when space is short. */
+	enum status st = kind == APPEND_USER ? clog_spare(&g->clog, size, (uint32_t)u64_min(APPEND_SPARE, g->conf.segment_bytes / 8)) : ST_OK;
+	if (st != ST_OK)
+		return st;
 	return clog_room(&g->clog, size, &position);
 }
 

@@ -189,7 +189,7 @@ enum status clog_add_segment(struct clog *c, uint64_t start)
 		f->ops->close(f);
 		return st;
 	}
-	segment_push(c, start, f);
+	segment_push(c, start, f)->fresh = size == 0;
 	return ST_OK;
 }
 
@@ -250,11 +250,13 @@ static enum status rewrite(struct segment *s, uint64_t from, uint64_t to)
 /* A little space behind the end at once, so that the first records need not wait for a worker. */
 static enum status first_space(struct clog *c, struct segment *s)
 {
-	static const uint8_t zeros[CLOG_FIRST_SPACE];
-	struct slice v = slice_of(zeros, (size_t)u64_min(sizeof zeros, segment_end(c, s) - s->filled));
+	struct slice v = slice_of(NULL, (size_t)u64_min(CLOG_FIRST_SPACE, segment_end(c, s) - s->filled));
 	if (v.n == 0)
 		return ST_OK;
+	uint8_t *zeros = mem_new(v.n);
+	v.p = zeros;
 	enum status st = s->file->ops->write_at(s->file, s->filled - s->start, &v, 1);
+	mem_free(zeros);
 	if (st == ST_OK)
 		s->filled += v.n;
 	return st == ST_DISK_FULL ? ST_OK : st; /* full: the store opens all the same, for readers */
@@ -270,7 +272,7 @@ enum status clog_set_end(struct clog *c, uint64_t end, uint64_t sure)
 		bool dirty = again < again_to;
 		if (dirty)
 			st = rewrite(s, again, again_to);
-		if (from < to && st == ST_OK)
+		if (from < to && st == ST_OK && !s->fresh)
 			st = wipe(s, from, to, &dirty);
 		if (st == ST_OK && dirty)
 			st = s->file->ops->sync_now(s->file);
@@ -330,10 +332,8 @@ static uint64_t lead(const struct clog *c, struct segment **ret)
 {
 	uint64_t sum = 0;
 	*ret = NULL;
-	for (size_t i = 0; i < c->n_segs; i++) {
+	for (size_t i = c->n_segs == 0 ? 0 : (size_t)((c->tail - c->segs[0]->start) / c->conf.segment_bytes); i < c->n_segs; i++) {
 		struct segment *s = c->segs[i];
-		if (segment_end(c, s) <= c->tail)
-			continue;
 		sum += s->filled - u64_min(s->filled, u64_max(c->tail, s->start));
 		if (s->filled < segment_end(c, s)) {
 			*ret = s;
@@ -402,6 +402,16 @@ static uint64_t unsynced(const struct clog *c)
 		at = segment_end(c, s);
 	}
 	return sum;
+}
+
+enum status clog_spare(const struct clog *c, uint32_t size, uint32_t spare)
+{
+	struct segment *s;
+	uint64_t end = clog_segment(c, c->tail) == NULL ? c->tail : segment_end(c, clog_segment(c, c->tail));
+	uint64_t skip = c->tail + size + RECORD_BLANK_SIZE > end ? end - c->tail : 0; /* it will not fit here: the rest is no room */
+	if (lead(c, &s) >= skip + size + spare)
+		return ST_OK;
+	return c->full ? ST_DISK_FULL : ST_BUSY;
 }
 
 enum status clog_room(struct clog *c, uint32_t size, uint64_t *ret)

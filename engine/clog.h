@@ -54,6 +54,7 @@ struct segment {
 	uint64_t start;
 	struct disk_file *file;
 	uint64_t filled;         /* zeroed up to this position */
+	bool fresh;              /* made by this process: it holds nothing of an earlier life */
 	bool zeroing;
 	struct disk_op zero_op;
 	uint64_t zero_to;
@@ -101,7 +102,7 @@ struct clog {
 
 /* How much is prepared at a time: small steps, so that the first sends of an empty store need not wait for all of it. */
 #define CLOG_ZERO_STEP (8u << 20)
-#define CLOG_FIRST_SPACE (64u << 10)
+#define CLOG_FIRST_SPACE (1u << 20)
 #define CLOG_FULL_RETRY_NS UINT64_C(1000000000)
 #define CLOG_DIR "commitlog"
 
@@ -128,6 +129,8 @@ static inline uint64_t segment_end(const struct clog *c, const struct segment *s
  * *ret. BUSY: space is being prepared or too much is unsynced; DISK_FULL; IO when poisoned; TOO_BIG.
  */
 enum status clog_room(struct clog *c, uint32_t size, uint64_t *ret);
+/* Is there prepared space for 'size' bytes and 'spare' more behind them? OK, BUSY, DISK_FULL. */
+enum status clog_spare(const struct clog *c, uint32_t size, uint32_t spare);
 /* Contiguous memory for the record that clog_room made room for; then clog_commit makes it part of the log. */
 uint8_t *clog_reserve(struct clog *c, uint32_t size);
 void clog_commit(struct clog *c, uint32_t size);

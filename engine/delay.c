@@ -154,6 +154,7 @@ enum status delay_park(struct eng *g, struct append *a, int level)
 	a->r.queue = l->id;
 	a->r.props = buf_view(&d->props);
 	a->tag_is_time = true;
+	g->now_ms = clock_wall_ms(g->env.clock); /* never early: the sample of this turn may be some milliseconds old */
 	a->due_ms = eng_stamp(g) + (int64_t)g->conf.delay_ms[level - 1];
 	if (a->visible == NULL)
 		a->visible = parked_visible;

@@ -145,10 +145,21 @@ static void fire_done(struct eng *g)
 
 /* ---- Requests ------------------------------------------------------------------------------------------------------------------- */
 
+/* Requests come between turns, long after the last one maybe: the first of them looks at the clock again. */
+static void see_clock(struct eng *g)
+{
+	if (g->clock_seen)
+		return;
+	g->clock_seen = true;
+	g->now_ns = clock_mono_ns(g->env.clock);
+	g->now_ms = clock_wall_ms(g->env.clock);
+}
+
 static void local_submit(struct engine *e, struct engine_ask *a)
 {
 	struct eng *g = eng_of(e);
 	list_init(&a->link);
+	see_clock(g);
 	if (g->closing) {
 		eng_complete(g, a, ST_CLOSED);
 		return;
@@ -242,8 +253,8 @@ static uint64_t next_deadline(struct eng *g, bool again, uint64_t clog_due)
 uint64_t engine_turn(struct engine *e)
 {
 	struct eng *g = eng_of(e);
-	g->now_ns = clock_mono_ns(g->env.clock);
-	g->now_ms = clock_wall_ms(g->env.clock);
+	g->clock_seen = false;
+	see_clock(g);
 	g->turn_no++;
 	fire_timers(g);
 	uint64_t clog_due = clog_turn(&g->clog, g->now_ns);
@@ -270,6 +281,7 @@ uint64_t engine_turn(struct engine *e)
 			closed(arg);
 		return NEVER;
 	}
+	g->clock_seen = false;
 	return g->closing ? u64_min(g->now_ns + MS_NS, next_deadline(g, again, clog_due)) : next_deadline(g, again, clog_due);
 }
 

@@ -98,8 +98,9 @@ struct eng {
 	struct engine_env env;
 	struct engine_conf conf;
 	struct log *log;
-	uint64_t now_ns;           /* mono, sampled once a turn */
-	int64_t now_ms;            /* wall, sampled once a turn */
+	uint64_t now_ns;           /* mono, sampled once a turn, and by the first request after one */
+	int64_t now_ms;            /* wall, likewise */
+	bool clock_seen;           /* both are of this turn, or of the requests since the last one */
 	int64_t store_ms;          /* last store time stamp: never steps back */
 	bool closing, recovering, final_snapshot;
 	void (*closed)(void *);

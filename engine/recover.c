@@ -414,6 +414,8 @@ static enum status search_behind(struct eng *g, struct walker *w, uint64_t end, 
 
 static enum status check_end(struct eng *g, struct walker *w, uint64_t end, char *why, size_t n)
 {
+	if (g->clog.n_segs == 1 && g->clog.segs[0]->fresh)
+		return ST_OK; /* made a moment ago: there is nothing to be found */
 	if (end < w->mark)
 		return refuse_damage(g, end, w->mark, "the log was durable beyond it", why, n);
 	return search_behind(g, w, end, why, n);

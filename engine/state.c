@@ -139,11 +139,16 @@ void state_flush(struct eng *g)
 		return;
 	/* Room first, so that what is collected cannot fail to be appended. One record a turn: the rest goes with the next. */
 	uint32_t room = (uint32_t)u64_min(max + STATE_ITEM_MAX, g->conf.segment_bytes / 2);
-	if (append_room(g, APPEND_STATE, room) != ST_OK) {
+	enum status st = append_room(g, APPEND_STATE, room);
+	if (st == ST_DISK_FULL && g->closing && dirty) {
+		log_warn(g->log, "state", "event=given-up reason=\"%s\" the last offsets are not stored", status_text(st));
+		g->state_due_ns = NEVER;
+	} else if (st != ST_OK) {
 		if (dirty)
 			g->state_due_ns = g->now_ns + g->conf.offset_sync_ms * MS_NS;
-		return;
 	}
+	if (st != ST_OK)
+		return;
 	buf_reset(&g->state_items);
 	bool more = dirty && groups_state_dirty(g, &g->state_items, max);
 	CHECK(g->state_items.n <= room - RECORD_SIZE_MIN - sizeof TOPIC_STATE - 64);
