@@ -88,8 +88,11 @@ class Gantry:
         if not os.path.exists(binary()):
             raise Broken("there is no program %s" % binary())
         with open(self.log, "ab") as out:
-            self.process = subprocess.Popen(self.command(**more), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                            start_new_session=True)
+            try:
+                self.process = subprocess.Popen(self.command(**more), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                                start_new_session=True)
+            except OSError as e:
+                raise Broken("%s cannot be run: %s" % (binary(), e)) from e
 
     def start(self, **more):
         self.launch(**more)
