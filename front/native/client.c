@@ -35,6 +35,7 @@ static void member_drop(struct nat_member *m)
 
 	m->magic = 0;
 	mem_free(m->group);
+	mem_free(m->client_id);
 	mem_free(m);
 	nat_peer_drop(p);
 }
@@ -269,6 +270,11 @@ static struct join *join_new(struct nat_call *c, struct nat_member *m, const str
 	j->ask.language = cmd->language;
 	j->ask.version = (uint32_t)cmd->version;
 	m->refs++;
+	m->language = cmd->language;
+	if (m->client_id == NULL || !slice_eq_str(h->client_id, m->client_id)) {
+		mem_free(m->client_id);
+		m->client_id = slice_dup(h->client_id);
+	}
 	c->u.beat.left++;
 	return j;
 }

@@ -36,7 +36,7 @@ void nat_peer_drop(struct nat_peer *p)
 		return;
 	struct nat *f = p->front;
 
-	CHECK(p->stream == NULL && list_empty(&p->calls) && list_empty(&p->members));
+	CHECK(p->stream == NULL && list_empty(&p->calls) && list_empty(&p->members) && list_empty(&p->relays));
 	CHECK(p->busy == 0 && p->waits == 0);
 	p->magic = 0;
 	mem_free(p->text);
@@ -104,6 +104,7 @@ static void opened(void *conn, void *front, struct stream *out, const struct str
 	p->seen_ns = clock_mono_ns(f->clock);
 	list_init(&p->calls);
 	list_init(&p->members);
+	list_init(&p->relays);
 	name_actor(p, info);
 	list_push(&f->peers, &p->link);
 	f->n_peers++;
@@ -116,8 +117,10 @@ static void serve(struct nat_peer *p, const struct wire_cmd *cmd)
 {
 	struct nat *f = p->front;
 
-	if (wire_is_response(cmd))
-		return; /* what we send is one-way: nobody waits for it */
+	if (wire_is_response(cmd)) {
+		nat_relay_answer(p, cmd);
+		return;
+	}
 	f->n.requests++;
 	if (wire_is_oneway(cmd))
 		f->n.oneways++;
@@ -199,6 +202,7 @@ static uint64_t turn(void *conn, uint64_t now_ns)
 	if (p->closing)
 		return NEVER;
 	nat_members_notice(p);
+	nat_relays_end(p, now_ns);
 	if (p->active) {
 		p->active = false;
 		p->seen_ns = now_ns;
@@ -229,6 +233,7 @@ static void closed(void *conn, enum status why)
 			engine_cancel(f->engine, &c->u.ask);
 	}
 	nat_members_leave(p);
+	nat_relays_end(p, 0);
 	k->peer = NULL;
 	nat_peer_drop(p);
 }

@@ -31,6 +31,8 @@
 
 #define NAT_CODES 514u                /* request codes below it are found by index; all that are served are */
 #define NAT_FRAME_MAX 134217728u       /* largest frame that may be configured; stock peers bound theirs to an eighth of it */
+#define NAT_RELAYS_MAX 64u            /* questions to one client that may be open */
+#define NAT_RELAY_MS 10000u           /* how long a client has to answer one */
 #define NAT_WAITS_MAX 4096u           /* pulls of one connection that may wait at once */
 #define NAT_MEMBERS_MAX 1024u         /* groups of one connection, producers and consumers together */
 #define NAT_IDLE_CALLS_MAX 4096u      /* free calls that are kept */
@@ -116,6 +118,8 @@ struct nat_member {
 	struct list link;                  /* in peer->members; not linked once it is leaving or lost */
 	enum member_kind kind;
 	char *group;
+	char *client_id;                   /* as its last heartbeat said */
+	uint8_t language;
 	uint32_t refs;                     /* the list, joins and the leave under way */
 	int32_t fingerprint;               /* of the last full heartbeat; 0: none */
 	bool known;                        /* a join was accepted: only leave or lost() ends it */
@@ -133,6 +137,8 @@ struct nat_peer {
 	struct list link;                  /* in front->peers */
 	struct list calls;                 /* under way */
 	struct list members;
+	struct list relays;                /* questions to the client that are not answered */
+	uint32_t n_relays;
 	uint32_t refs;                     /* the connection, its calls, its members */
 	uint32_t busy;                     /* calls under way, without the waiting pulls */
 	uint32_t waits;                    /* waiting pulls */
@@ -161,6 +167,15 @@ struct nat_pull_call {
 	struct engine_pull ask;
 	bool waits;
 };
+/* A question that went on to a client (relay.c). */
+struct nat_relay_call {
+	struct list link;                  /* in target->relays */
+	struct nat_call *call;
+	struct nat_peer *target;           /* stays until its relays have ended */
+	uint32_t opaque;
+	uint64_t due_ns;
+};
+struct nat_forward;
 struct nat_job;                        /* progress.c: a request that needs many answers of the engine */
 
 struct nat_call {
@@ -193,6 +208,8 @@ struct nat_call {
 		struct { uint32_t left; } leave;
 		struct engine_stats stats;
 		struct nat_job *job;
+		struct nat_relay_call relay;
+		struct { struct engine_view ask; struct nat_forward *forward; } direct;
 	} u;
 };
 /* The call of an ask that stands first in its union. */
@@ -258,6 +275,11 @@ const struct engine_member *nat_member_find(struct nat_peer *p, enum member_kind
 void nat_members_leave(struct nat_peer *p);               /* the connection is gone */
 void nat_members_notice(struct nat_peer *p);              /* the peer has spoken, or time has passed: sends the notices that are owed */
 
+/* ---- relay.c ---------------------------------------------------------------------------------------------------------------- */
+
+void nat_relay_answer(struct nat_peer *p, const struct wire_cmd *answer); /* a client has answered something */
+void nat_relays_end(struct nat_peer *p, uint64_t now_ns); /* ends what is over time, or all when the connection is gone */
+
 /* ---- runtime.c ---------------------------------------------------------------------------------------------------------------- */
 
 void nat_rates_turn(struct nat *f, uint64_t now_ns);
@@ -282,7 +304,11 @@ nat_serve nat_topic_put, nat_topic_drop, nat_topic_get, nat_topic_all, nat_topic
 /* lookup.c */
 nat_serve nat_query, nat_view;
 /* runtime.c */
-nat_serve nat_runtime;
+nat_serve nat_runtime, nat_broker_config;
+/* reset.c */
+nat_serve nat_reset;
+/* relay.c */
+nat_serve nat_running_info, nat_consume_directly;
 /* subscription.c */
 nat_serve nat_group_put, nat_group_all, nat_group_get, nat_group_drop;
 /* connections.c */

@@ -36,6 +36,10 @@ const struct nat_verb nat_verbs[] = {
 	{REQ_GET_ALL_TOPIC_CONFIG, nat_topic_all},
 	{REQ_GET_SYSTEM_TOPIC_LIST_FROM_BROKER, nat_topic_system},
 	{REQ_GET_BROKER_RUNTIME_INFO, nat_runtime},
+	{REQ_GET_BROKER_CONFIG, nat_broker_config},
+	{REQ_INVOKE_BROKER_TO_RESET_OFFSET, nat_reset},
+	{REQ_GET_CONSUMER_RUNNING_INFO, nat_running_info},
+	{REQ_CONSUME_MESSAGE_DIRECTLY, nat_consume_directly},
 	{REQ_UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, nat_group_put},
 	{REQ_GET_ALL_SUBSCRIPTIONGROUP_CONFIG, nat_group_all},
 	{REQ_GET_SUBSCRIPTIONGROUP_CONFIG, nat_group_get},
@@ -84,6 +88,8 @@ static void drain(void *front)
 	f->draining = true;
 	LIST_EACH(&f->peers, pn) {
 		struct nat_peer *p = container_of(pn, struct nat_peer, link);
+
+		nat_relays_end(p, NEVER);
 		LIST_EACH(&p->calls, cn) {
 			struct nat_call *c = container_of(cn, struct nat_call, link);
 			if (c->waits)

@@ -3,7 +3,7 @@
  * Copyright The Gantry authors
  */
 /*
- * 28: the broker's numbers, under the keys that RocketMQ's tools read, and the engine's and the front's own under their metric names.
+ * 26: what of the broker's configuration clients may know. 28: its numbers, under the keys that RocketMQ's tools read, and the engine's and the front's own under their metric names.
  *
  * The tools want rates over ten seconds, a minute and ten minutes and totals at midnight (UTC). Whenever a peer looks at its clock and ten seconds
  * have passed, a sample is taken into a ring; a rate is the difference to the youngest sample that is old enough, else to the oldest.
@@ -269,4 +269,41 @@ void nat_runtime(struct nat_call *c, const struct wire_cmd *cmd)
 	NAT_ASK(c, stats, runtime_got);
 	c->u.stats.actor = &c->peer->actor;
 	engine_stats(c->front->engine, &c->u.stats);
+}
+
+/* ---- 26 -------------------------------------------------------------------------------------------------------------------------- */
+
+static void config_u64(struct buf *b, const char *name, uint64_t v)
+{
+	struct buf text = {0};
+
+	buf_u64_dec(&text, v);
+	wire_properties_put(b, slice_str(name), buf_view(&text));
+	buf_fini(&text);
+}
+
+void nat_broker_config(struct nat_call *c, const struct wire_cmd *cmd)
+{
+	const struct front_conf *conf = c->front->conf;
+	struct wire_data_version version = {.state = 0, .timestamp = c->front->boot_ms, .counter = 0};
+	uint32_t ip = conf->advertised_ip;
+	struct buf text = {0};
+	struct wire_out o;
+
+	(void)cmd;
+	if (nat_answer_begin(c, &o, ANS_SUCCESS) == NULL)
+		return;
+	wire_data_version(&text, &version);
+	wire_put(&o, "version", buf_view(&text));
+	struct buf *b = nat_body(c);
+	wire_properties_put(b, SLICE_LIT("brokerClusterName"), conf->cluster);
+	wire_properties_put(b, SLICE_LIT("brokerName"), conf->broker);
+	config_u64(b, "brokerId", conf->broker_id);
+	buf_reset(&text);
+	buf_fmt(&text, "%u.%u.%u.%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255);
+	wire_properties_put(b, SLICE_LIT("brokerIP1"), buf_view(&text));
+	buf_fini(&text);
+	config_u64(b, "listenPort", conf->advertised_port);
+	config_u64(b, "maxMessageSize", conf->max_message);
+	nat_answer_finish(c, &o, buf_view(b));
 }

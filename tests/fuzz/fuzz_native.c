@@ -27,14 +27,15 @@ static const int32_t codes[] = {
 	REQ_UPDATE_AND_CREATE_TOPIC, REQ_DELETE_TOPIC_IN_BROKER, REQ_GET_TOPIC_CONFIG, REQ_GET_ALL_TOPIC_CONFIG,
 	REQ_GET_SYSTEM_TOPIC_LIST_FROM_BROKER, REQ_GET_BROKER_RUNTIME_INFO, REQ_UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
 	REQ_GET_ALL_SUBSCRIPTIONGROUP_CONFIG, REQ_GET_SUBSCRIPTIONGROUP_CONFIG, REQ_DELETE_SUBSCRIPTIONGROUP, REQ_GET_TOPIC_STATS_INFO,
-	REQ_GET_CONSUMER_CONNECTION_LIST, REQ_GET_PRODUCER_CONNECTION_LIST, REQ_GET_CONSUME_STATS, REQ_QUERY_TOPIC_CONSUME_BY_WHO, 9999, -1,
+	REQ_GET_CONSUMER_CONNECTION_LIST, REQ_GET_PRODUCER_CONNECTION_LIST, REQ_GET_CONSUME_STATS, REQ_QUERY_TOPIC_CONSUME_BY_WHO,
+	REQ_INVOKE_BROKER_TO_RESET_OFFSET, REQ_GET_CONSUMER_RUNNING_INFO, REQ_CONSUME_MESSAGE_DIRECTLY, REQ_GET_BROKER_CONFIG, 9999, -1,
 };
 static const char *const fields[] = {
 	"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "topic", "consumerGroup", "producerGroup", "group", "groupName",
 	"queueId", "queueOffset", "maxMsgNums", "sysFlag", "commitOffset", "suspendTimeoutMillis", "subVersion", "subscription",
 	"expressionType", "maxMsgBytes", "offset", "timestamp", "boundaryType", "setZeroIfNotFound", "clientID", "delayLevel", "originMsgId",
 	"maxReconsumeTimes", "key", "maxNum", "beginTimestamp", "endTimestamp", "_UNIQUE_KEY_QUERY", "readQueueNums", "writeQueueNums", "perm",
-	"defaultTopic", "defaultTopicQueueNums", "bornTimestamp", "flag", "properties",
+	"defaultTopic", "defaultTopicQueueNums", "bornTimestamp", "flag", "properties", "isForce", "clientId", "msgId",
 };
 #define BEAT "{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"g\",\"subscriptionDataSet\":[{\"topic\":\"T\",\"subString\":" \
 	"\"*\",\"subVersion\":1}]}],\"producerDataSet\":[{\"groupName\":\"p\"}]}"
@@ -97,11 +98,15 @@ static struct slice take_some(struct bytes *b, size_t max)
 static void put_request(struct bytes *b, struct buf *to)
 {
 	struct wire_out o;
+	static const char *const values[] = {
+		"7F00000100002A9F00000000000003E8", "0", "1", "T", "g", "-1", "7", "true", "TAG", "9223372036854775807", "2147483647", "p", "c",
+	};
 	unsigned how = take(b), n = take(b) % 16;
+	int32_t code = codes[take(b) % ARRAY_LEN(codes)], opaque = (int32_t)(take(b) % 4);
+	int32_t flag = how >> 3 == 31 ? WIRE_FLAG_RESPONSE : how & 2 ? WIRE_FLAG_ONEWAY : 0;
 	struct slice body;
-	static const char *const values[] = {"0", "1", "T", "g", "-1", "7", "true", "TAG", "9223372036854775807", "2147483647", "p", "c"};
 
-	wire_begin(&o, to, how & 1 ? WIRE_BINARY : WIRE_JSON, codes[take(b) % ARRAY_LEN(codes)], (int32_t)take(b), how & 2 ? 2 : 0);
+	wire_begin(&o, to, how & 1 ? WIRE_BINARY : WIRE_JSON, code, opaque, flag);
 	for (unsigned i = 0; i < n; i++) {
 		const char *name = fields[take(b) % ARRAY_LEN(fields)];
 		unsigned v = take(b);
@@ -130,7 +135,8 @@ static void check_out(struct fake_stream *s)
 
 		if (wire_decode(rest, &limits, &unescaped, &cmd, &used, &why) != WIRE_GOT)
 			abort();
-		if (!wire_is_response(&cmd) && cmd.code != REQ_NOTIFY_CONSUMER_IDS_CHANGED)
+		if (!wire_is_response(&cmd) && cmd.code != REQ_NOTIFY_CONSUMER_IDS_CHANGED && cmd.code != REQ_RESET_CONSUMER_CLIENT_OFFSET &&
+		    cmd.code != REQ_GET_CONSUMER_RUNNING_INFO && cmd.code != REQ_CONSUME_MESSAGE_DIRECTLY)
 			abort();
 		rest = slice_skip(rest, used);
 	}
@@ -159,9 +165,19 @@ static void script(struct bytes *b, struct fake_engine *e, struct fake_stream *s
 			break;
 		}
 		case 5: e->hold_pulls = take(b) & 1; break;
-		case 6: s->room = take(b) & 1 ? 0 : 1000; if (s->room > 0 && !s->close_asked) s->ops->drained(s->conn); break;
-		case 7: if (!s->close_asked) s->ops->turn(s->conn, mono_ns(NULL)); break;
-		case 8: if (take(b) == 77) front_native.drain(front); break;
+		case 6:
+			s->room = take(b) & 1 ? 0 : 1000;
+			if (s->room > 0 && !s->close_asked)
+				s->ops->drained(s->conn);
+			break;
+		case 7:
+			if (!s->close_asked)
+				s->ops->turn(s->conn, mono_ns(NULL));
+			break;
+		case 8:
+			if (take(b) == 77)
+				front_native.drain(front);
+			break;
 		default:
 			buf_reset(&request);
 			put_request(b, &request);

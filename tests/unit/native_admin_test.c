@@ -401,6 +401,223 @@ static void groups_of_a_topic(void **state)
 	rig_close(&r);
 }
 
+/* ---- Resets and relays --------------------------------------------------------------------------------------------------------- */
+
+/* A consumer of group g beside the rig's own connection. */
+static void consumer_open(struct rig *r, struct fake_stream *s, const char *language)
+{
+	struct buf b = {0}, header = {0};
+
+	buf_str(&header, "{\"code\":34,\"flag\":0,\"opaque\":1,\"version\":407,\"language\":\"");
+	buf_str(&header, language);
+	buf_str(&header, "\"}");
+	rig_frame_json(&b, buf_cstr(&header), SLICE_LIT("{\"clientID\":\"the client\",\"consumerDataSet\":[{\"groupName\":\"g\",\"subscriptionDataSet\":[]}]}"));
+	fake_stream_open(s, front_native.stream, r->front, "127.0.0.1:40001");
+	fake_stream_feed(s, buf_view(&b));
+	fake_engine_run(&r->e);
+	assert_true(s->out.n > 0);
+	buf_reset(&s->out);
+	fake_engine_trace(&r->e);
+	buf_fini(&header);
+	buf_fini(&b);
+}
+
+/* Moves what was sent to the consumer to where rig_next looks for it. */
+static void look_at(struct rig *r, struct fake_stream *s)
+{
+	assert_int_equal(r->s.out.n, 0);
+	buf_slice(&r->s.out, buf_view(&s->out));
+	buf_reset(&s->out);
+	assert_true(rig_next(r));
+}
+
+static void a_reset_sets_and_tells(void **state)
+{
+	(void)state;
+	static const char *const languages[] = {"JAVA", "CPP"};
+
+	for (int i = 0; i < 2; i++) {
+		struct fake_stream consumer;
+		struct rig r;
+
+		rig_open(&r);
+		consumer_open(&r, &consumer, languages[i]);
+		r.e.offset = 4;
+		rig_ask(&r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "g", "timestamp", "1700000000000", "isForce", "true",
+			NULL);
+		rig_turn(&r);
+		assert_string_equal(fake_engine_trace(&r.e),
+			"TOPIC_GET name=T\nAT_TIME topic=T queue=0 time=1700000000000 upper=0\nAT_TIME topic=T queue=1 time=1700000000000 upper=0\n"
+			"OFFSET_RESET group=g topic=T queue=0 offset=4 member=0\nOFFSET_RESET group=g topic=T queue=1 offset=4 member=0\n");
+		rig_expect(&r, ANS_SUCCESS);
+		char *table = strdup(rig_body(&r));
+		assert_non_null(strstr(table, "\"topic\":\"T\"}"));
+		look_at(&r, &consumer);
+		assert_int_equal(r.got.code, REQ_RESET_CONSUMER_CLIENT_OFFSET);
+		assert_int_equal(r.got.flag, WIRE_FLAG_ONEWAY);
+		assert_string_equal(rig_ext(&r, "group"), "g");
+		assert_string_equal(rig_ext(&r, "isForce"), "true");
+		/* C++ clients get the list form, whatever the tool speaks; the tool of this test says CPP. */
+		assert_int_equal(strcmp(rig_body(&r), table) == 0, i == 1);
+		free(table);
+		fake_stream_fini(&consumer);
+		rig_close(&r);
+	}
+}
+
+static void a_reset_without_force_only_goes_back(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_open(&r);
+	r.e.max = 9;
+	r.e.offset = 5; /* committed */
+	rig_ask(&r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "g", "timestamp", "-1", "isForce", "false", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_non_null(strstr(fake_engine_trace(&r.e), "OFFSET_RESET group=g topic=T queue=1 offset=5"));
+	r.e.next[ENGINE_OFFSET_GET] = ST_NOT_FOUND;
+	rig_ask(&r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "g", "timestamp", "-1", "isForce", "false", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_non_null(strstr(fake_engine_trace(&r.e), "OFFSET_RESET group=g topic=T queue=1 offset=9"));
+	/* One queue, to an offset. */
+	rig_ask(&r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "g", "timestamp", "0", "isForce", "false", "queueId", "1",
+		"offset", "7", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_string_equal(fake_engine_trace(&r.e),
+		"TOPIC_GET name=T\nRANGE topic=T queue=1\nOFFSET_RESET group=g topic=T queue=1 offset=7 member=0\n");
+	rig_ask(&r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "g", "timestamp", "0", "isForce", "false", "queueId", "1",
+		"offset", "10", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_PULL_OFFSET_MOVED);
+	r.e.next[ENGINE_OFFSET_RESET] = ST_NO_GROUP;
+	rig_ask(&r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "g", "timestamp", "5", "isForce", "true", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUBSCRIPTION_GROUP_NOT_EXIST);
+	r.e.next[ENGINE_TOPIC_GET] = ST_NO_TOPIC;
+	rig_ask(&r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "g", "timestamp", "5", "isForce", "true", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_TOPIC_NOT_EXIST);
+	rig_close(&r);
+}
+
+static void answer_as_client(struct fake_stream *s, int32_t opaque, const char *body)
+{
+	struct buf b = {0};
+	struct wire_out o;
+
+	wire_begin(&o, &b, WIRE_JSON, ANS_SUCCESS, opaque, WIRE_FLAG_RESPONSE);
+	wire_finish(&o, strlen(body));
+	buf_str(&b, body);
+	fake_stream_feed(s, buf_view(&b));
+	buf_fini(&b);
+}
+
+static void clients_are_asked_for_tools(void **state)
+{
+	(void)state;
+	struct piece piece = {SLICE_LIT("the record"), NULL};
+	struct fake_stream consumer;
+	struct rig r;
+
+	rig_open(&r);
+	r.e.pieces = &piece;
+	consumer_open(&r, &consumer, "JAVA");
+	rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "the client", "jstackEnable", "false", NULL);
+	int32_t asked = r.opaque;
+	look_at(&r, &consumer);
+	assert_int_equal(r.got.code, REQ_GET_CONSUMER_RUNNING_INFO);
+	assert_int_equal(r.got.flag, 0);
+	assert_string_equal(rig_ext(&r, "jstackEnable"), "false");
+	answer_as_client(&consumer, r.got.opaque + 1, "somebody else's");
+	rig_none(&r);
+	answer_as_client(&consumer, r.got.opaque, "{\"properties\":{}}");
+	rig_expect(&r, ANS_SUCCESS);
+	assert_int_equal(r.got.opaque, asked);
+	assert_string_equal(rig_body(&r), "{\"properties\":{}}");
+
+	/* 309 carries the record. */
+	rig_ask(&r, REQ_CONSUME_MESSAGE_DIRECTLY, NOTHING, "consumerGroup", "g", "clientId", "the client", "msgId",
+		"7F00000100002A9F00000000000003E8", NULL);
+	assert_non_null(strstr(fake_engine_trace(&r.e), "VIEW position=1000"));
+	rig_turn(&r);
+	look_at(&r, &consumer);
+	assert_int_equal(r.got.code, REQ_CONSUME_MESSAGE_DIRECTLY);
+	assert_string_equal(rig_body(&r), "the record");
+	answer_as_client(&consumer, r.got.opaque, "{\"consumeResult\":\"CR_SUCCESS\"}");
+	rig_expect(&r, ANS_SUCCESS);
+	assert_string_equal(rig_body(&r), "{\"consumeResult\":\"CR_SUCCESS\"}");
+
+	/* Nobody there, no such message, an id that is none. */
+	rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "another", NULL);
+	rig_expect(&r, ANS_SYSTEM_ERROR);
+	r.e.next[ENGINE_VIEW] = ST_NOT_FOUND;
+	rig_ask(&r, REQ_CONSUME_MESSAGE_DIRECTLY, NOTHING, "consumerGroup", "g", "msgId", "7F00000100002A9F00000000000003E8", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_SYSTEM_ERROR);
+	rig_ask(&r, REQ_CONSUME_MESSAGE_DIRECTLY, NOTHING, "consumerGroup", "g", "msgId", "UNIQ", NULL);
+	rig_expect(&r, ANS_INVALID_PARAMETER);
+	fake_stream_fini(&consumer);
+	rig_close(&r);
+}
+
+static void questions_to_clients_end(void **state)
+{
+	(void)state;
+	struct fake_stream consumer;
+	struct rig r;
+
+	rig_open(&r);
+	consumer_open(&r, &consumer, "JAVA");
+	/* Too many, then too late. */
+	r.conf.max_requests = 100;
+	for (int i = 0; i < 64; i++)
+		rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "the client", NULL);
+	rig_none(&r);
+	rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "the client", NULL);
+	rig_expect(&r, ANS_SYSTEM_BUSY);
+	consumer.ops->turn(consumer.conn, r.now_ns + 11 * SEC_NS);
+	for (int i = 0; i < 64; i++)
+		rig_expect(&r, ANS_CONSUME_MSG_TIMEOUT);
+	/* The client goes, the tool goes, the broker goes. */
+	rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "the client", NULL);
+	fake_stream_fini(&consumer);
+	rig_expect(&r, ANS_SYSTEM_ERROR);
+	consumer_open(&r, &consumer, "JAVA");
+	rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "the client", NULL);
+	front_native.drain(r.front);
+	rig_expect(&r, ANS_CONSUME_MSG_TIMEOUT);
+	rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "the client", NULL);
+	rig_expect(&r, ANS_SYSTEM_ERROR);
+	fake_stream_fini(&consumer);
+	rig_close(&r);
+
+	rig_open(&r);
+	consumer_open(&r, &consumer, "JAVA");
+	rig_ask(&r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "g", "clientId", "the client", NULL);
+	fake_stream_hangup(&r.s, ST_OK);
+	fake_engine_run(&r.e);
+	fake_stream_fini(&consumer);
+	rig_close(&r);
+}
+
+static void the_configuration_is_shown(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_open(&r);
+	rig_ask(&r, REQ_GET_BROKER_CONFIG, NOTHING, NULL);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_non_null(strstr(rig_ext(&r, "version"), "\"counter\":0"));
+	assert_string_equal(rig_body(&r), "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\n"
+		"listenPort=10911\nmaxMessageSize=4194304\n");
+	rig_close(&r);
+}
+
 /* ---- 28 -------------------------------------------------------------------------------------------------------------------------- */
 
 static const char *number_of(json_t *table, const char *name)
@@ -503,6 +720,11 @@ int main(void)
 		cmocka_unit_test(offsets_of_a_topic),
 		cmocka_unit_test(progress_of_a_group),
 		cmocka_unit_test(groups_of_a_topic),
+		cmocka_unit_test(a_reset_sets_and_tells),
+		cmocka_unit_test(a_reset_without_force_only_goes_back),
+		cmocka_unit_test(clients_are_asked_for_tools),
+		cmocka_unit_test(questions_to_clients_end),
+		cmocka_unit_test(the_configuration_is_shown),
 		cmocka_unit_test(runtime_has_every_key),
 		cmocka_unit_test(rates_and_midnights),
 	};
