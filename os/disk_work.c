@@ -154,14 +154,18 @@ static bool zero_step(struct work *w, struct job *j)
 		n = u64_min(left, ZERO_STEP);
 		j->status = zero_buffered(j, w->zeros, n);
 	} else {
-		struct slice v;
+		int64_t k;
 		n = u64_min(left - left % ZERO_ALIGN, ZERO_STEP);
-		v = slice_of(w->zeros, (size_t)n);
-		j->status = disk_write_all(j->direct_fd, j->at, &v, 1);
-		if (j->status == ST_IO) {
+		k = direct_write(&w->direct, j->direct_fd, j->at, w->zeros, (size_t)n);
+		if (k >= ZERO_ALIGN) {
+			n = (uint64_t)k - (uint64_t)k % ZERO_ALIGN;
+		} else if (k == -ENOSPC || k == -EDQUOT) {
+			j->status = ST_DISK_FULL;
+		} else {
 			/* Some file systems open for O_DIRECT and refuse to write so. A true failure shows again in the other way. */
 			close(j->direct_fd);
 			j->direct_fd = -1;
+			j->no_direct = true;
 			j->status = zero_buffered(j, w->zeros, n);
 		}
 	}
@@ -255,8 +259,10 @@ static void *worker(void *arg)
 			do_cold_sync(w, j);
 			break;
 		case JOB_ZERO:
-			if (j->direct_fd < 0)
+			if (j->direct_fd < 0 && !j->no_direct) {
 				j->direct_fd = open_direct(j->fd);
+				j->no_direct = j->direct_fd < 0;
+			}
 			do_zero(w, j);
 			break;
 		case JOB_HOT_SYNC:
@@ -326,6 +332,7 @@ void work_init(struct work *w, uv_loop_t *loop, struct clock *clock)
 	w->zeros = aligned_alloc(ZERO_ALIGN, ZERO_STEP);
 	CHECK(w->zeros != NULL);
 	memset(w->zeros, 0, ZERO_STEP);
+	direct_init(&w->direct);
 	CHECK(uv_async_init(loop, &w->wake, tell) == 0);
 	for (int i = 0; i < DISK_WORKERS; i++)
 		CHECK(pthread_create(&w->workers[i], NULL, worker, w) == 0);
@@ -362,6 +369,7 @@ void work_fini(struct work *w, uv_close_cb gone)
 	pthread_cond_destroy(&w->for_workers);
 	pthread_cond_destroy(&w->for_syncer);
 	pthread_mutex_destroy(&w->mutex);
+	direct_fini(&w->direct);
 	free(w->zeros);
 	w->zeros = NULL;
 	uv_close((uv_handle_t *)&w->wake, gone);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/disk.h"
 #include "base/list.h"
+#include "os/disk_direct.h"
 #include "os/disk_sync.h"
 
 enum { DISK_WORKERS = 2 };
@@ -31,6 +32,7 @@ struct job {
 	size_t n;
 	size_t *ret_n;
 	int direct_fd;        /* ZERO: past the page cache; -1: not open */
+	bool no_direct;       /* ZERO: this file system has no such thing */
 	uint64_t took_ns;     /* HOT_SYNC */
 };
 
@@ -51,6 +53,7 @@ struct work {
 	struct clock *clock;
 	struct sync_place place;      /* loop's thread only */
 	uint8_t *zeros;               /* ZERO_STEP aligned bytes */
+	struct direct direct;         /* of the worker at the slow job */
 };
 
 void work_init(struct work *w, uv_loop_t *loop, struct clock *clock);
