@@ -409,6 +409,9 @@ enum status clog_spare(const struct clog *c, uint32_t size, uint32_t spare)
 	struct segment *s;
 	uint64_t end = clog_segment(c, c->tail) == NULL ? c->tail : segment_end(c, clog_segment(c, c->tail));
 	uint64_t skip = c->tail + size + RECORD_BLANK_SIZE > end ? end - c->tail : 0; /* it will not fit here: the rest is no room */
+	uint64_t waiting = unsynced(c);
+	if (waiting > 0 && waiting + size > c->conf.unsynced_bytes - c->conf.unsynced_bytes / 8)
+		return ST_BUSY;
 	if (lead(c, &s) >= skip + size + spare)
 		return ST_OK;
 	return c->full ? ST_DISK_FULL : ST_BUSY;

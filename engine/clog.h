@@ -129,7 +129,7 @@ static inline uint64_t segment_end(const struct clog *c, const struct segment *s
  * *ret. BUSY: space is being prepared or too much is unsynced; DISK_FULL; IO when poisoned; TOO_BIG.
  */
 enum status clog_room(struct clog *c, uint32_t size, uint64_t *ret);
-/* Is there prepared space for 'size' bytes and 'spare' more behind them? OK, BUSY, DISK_FULL. */
+/* Is there prepared space for 'size' bytes and 'spare' more behind them, and is an eighth of what may be unsynced left? OK, BUSY, DISK_FULL. */
 enum status clog_spare(const struct clog *c, uint32_t size, uint32_t spare);
 /* Contiguous memory for the record that clog_room made room for; then clog_commit makes it part of the log. */
 uint8_t *clog_reserve(struct clog *c, uint32_t size);

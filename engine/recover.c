@@ -156,29 +156,27 @@ static enum status format_open(struct eng *g, bool *ret_fresh, char *why, size_t
 
 struct walker {
 	struct eng *g;
-	uint8_t *buf;
-	uint64_t start;       /* position of buf[0] */
-	size_t n, cap;
+	struct log_window win;
 	uint64_t mark;        /* highest durable mark that was seen */
-	uint64_t next_tick;
 };
 
 /* At least 'want' bytes from 'position' on, fewer only at the end of the segment. */
 static enum status window(struct walker *w, uint64_t position, size_t want, struct slice *ret)
 {
-	if (position < w->start || position + want > w->start + w->n) {
-		if (w->cap < want || w->buf == NULL) {
-			w->cap = want > WINDOW ? want : WINDOW;
-			w->buf = mem_grow(w->buf, w->cap);
+	struct log_window *v = &w->win;
+	if (position < v->start || position + want > v->start + v->n) {
+		if (v->cap < want || v->buf == NULL) {
+			v->cap = want > WINDOW ? want : WINDOW;
+			v->buf = mem_grow(v->buf, v->cap);
 		}
-		w->start = position;
-		w->n = 0;
-		enum status st = clog_read_now(&w->g->clog, position, w->buf, w->cap, &w->n);
+		v->start = position;
+		v->n = 0;
+		enum status st = clog_read_now(&w->g->clog, position, v->buf, v->cap, &v->n);
 		if (st != ST_OK)
 			return st;
 	}
-	size_t at = (size_t)(position - w->start);
-	*ret = slice_of(w->buf + at, w->n - at);
+	size_t at = (size_t)(position - v->start);
+	*ret = slice_of(v->buf + at, v->n - at);
 	return ST_OK;
 }
 
@@ -214,23 +212,30 @@ static enum status look(struct walker *w, uint64_t position, enum found *ret, st
 	return ST_OK;
 }
 
-enum status log_record(struct eng *g, uint64_t position, struct record *ret, struct blob **ret_blob, uint64_t *ret_after)
+enum status log_record(struct eng *g, struct log_window *win, uint64_t position, struct record *ret, uint64_t *ret_after)
 {
-	struct walker w = {.g = g};
+	struct walker w = {.g = g, .win = *win};
 	enum found found;
-	struct record r;
-	*ret_after = position;
-	enum status st = look(&w, position, &found, &r, ret_after);
-	if (st == ST_OK && found == FOUND_RECORD) {
-		*ret_blob = blob_copy(slice_of(w.buf + (position - w.start), r.size));
-		CHECK(record_decode(slice_of((*ret_blob)->p, r.size), ret) == ST_OK);
-	} else if (st == ST_OK) {
-		uint32_t size;
-		st = found == FOUND_BLANK ? ST_NOT_FOUND : ST_CORRUPT;
-		if (found == FOUND_NOTHING && w.n >= 8 && record_peek(w.buf, &size) == RECORD_MESSAGE)
-			*ret_after = position + size; /* the next record may be whole */
+	struct slice b;
+	enum status st = look(&w, position, &found, ret, ret_after);
+	if (st == ST_OK && found == FOUND_BLANK)
+		st = ST_NOT_FOUND;
+	if (st == ST_OK && found == FOUND_NOTHING) {
+		struct segment *s = clog_segment(&g->clog, position);
+		uint64_t end = s == NULL ? position + 1 : segment_end(&g->clog, s);
+		st = s == NULL ? ST_OK : window(&w, position, (size_t)u64_min(RECORD_SIZE_MIN, end - position), &b);
+		*ret_after = end;
+		/* A record's second word is its magic number: look for its first byte. */
+		const uint8_t *hit = st == ST_OK && s != NULL && b.n > 5 ? memchr(b.p + 5, RECORD_MAGIC_V1 >> 24, b.n - 5) : NULL;
+		if (hit != NULL)
+			*ret_after = position + (uint64_t)(hit - b.p) - 4;
+		else if (st == ST_OK && s != NULL && b.n > 5 && position + b.n < end)
+			*ret_after = position + b.n - 4;
+		st = st == ST_OK ? ST_CORRUPT : st;
 	}
-	mem_free(w.buf);
+	if (st != ST_OK && st != ST_NOT_FOUND && st != ST_CORRUPT)
+		*ret_after = position;
+	*win = w.win;
 	return st;
 }
 
@@ -519,6 +524,20 @@ static enum status begin_epoch(struct eng *g, char *why, size_t n)
 	return st;
 }
 
+/* Names that were found may stand in the page cache only (the process was killed before its sync_dir): what is built on them must not lose them. */
+static enum status sync_names(struct eng *g, char *why, size_t n)
+{
+	static const char *const dirs[] = {"", CLOG_DIR, "snapshot", "index"};
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		enum status st = g->env.disk->ops->sync_dir(g->env.disk, dirs[i]);
+		if (st != ST_OK && st != ST_NOT_FOUND) {
+			snprintf(why, n, "the folder '%s' cannot be synced: %s", dirs[i], status_text(st));
+			return st;
+		}
+	}
+	return ST_OK;
+}
+
 static enum status recover_log(struct eng *g, struct walker *w, uint64_t *ret_end, char *why, size_t n)
 {
 	uint64_t from = 0, end = 0;
@@ -552,6 +571,8 @@ enum status recover(struct eng *g, char *why, size_t n)
 		return st;
 	}
 	st = format_open(g, &fresh, why, n);
+	if (st == ST_OK && !fresh)
+		st = sync_names(g, why, n);
 	if (st == ST_OK)
 		st = clog_scan(&g->clog, why, n);
 	if (st == ST_OK)
@@ -563,7 +584,7 @@ enum status recover(struct eng *g, char *why, size_t n)
 	}
 	if (st == ST_OK)
 		st = recover_log(g, &w, &end, why, n);
-	mem_free(w.buf);
+	mem_free(w.win.buf);
 	if (st != ST_OK)
 		return st;
 	st = clog_set_end(&g->clog, end, w.mark);

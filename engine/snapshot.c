@@ -335,7 +335,7 @@ static bool is_due(struct eng *g)
 bool snapshot_turn(struct eng *g)
 {
 	struct snapshot *s = g->snapshot;
-	if (s->step == STEP_IDLE && (!is_due(g) || (g->now_ns < s->retry_ns && !g->closing)))
+	if (s->step == STEP_IDLE && (g->closing ? !s->wanted : !is_due(g) || g->now_ns < s->retry_ns))
 		return false;
 	if (g->clog.poisoned && !s->syncing) {
 		if (s->step != STEP_IDLE)

@@ -132,13 +132,14 @@ void state_flush(struct eng *g)
 {
 	if (g->epoch_due && state_epoch(g) != ST_OK)
 		return;
-	uint32_t max = (uint32_t)u64_min(STATE_RECORD_MAX, g->conf.segment_bytes / 8);
+	uint64_t bound = u64_min(g->conf.segment_bytes, u64_min(g->conf.ahead_bytes, g->conf.unsynced_bytes)) / 2; /* more is never prepared */
+	uint32_t max = (uint32_t)u64_min(STATE_RECORD_MAX, bound / 4);
 	bool rides = g->clog.tail != g->flushed_tail, marks = g->clog.tail - g->mark_position >= STATE_MARK_EVERY;
 	bool dirty = g->state_due_ns != NEVER && (rides || g->closing || g->now_ns >= g->state_due_ns);
 	if (!dirty && !(rides && marks))
 		return;
 	/* Room first, so that what is collected cannot fail to be appended. One record a turn: the rest goes with the next. */
-	uint32_t room = (uint32_t)u64_min(max + STATE_ITEM_MAX, g->conf.segment_bytes / 2);
+	uint32_t room = (uint32_t)u64_min(max + STATE_ITEM_MAX, bound);
 	enum status st = append_room(g, APPEND_STATE, room);
 	if (st == ST_DISK_FULL && g->closing && dirty) {
 		log_warn(g->log, "state", "event=given-up reason=\"%s\" the last offsets are not stored", status_text(st));
