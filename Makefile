@@ -8,7 +8,7 @@ endif
 B ?= build/$(BUILD)$(if $(filter fuzz,$(BUILD)),,$(if $(filter clang%,$(notdir $(CC))),-clang))
 DATA ?= ./data
 SEED ?= 1
-STEPS ?= 20000
+STEPS ?=
 SECONDS ?= 10
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror

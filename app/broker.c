@@ -69,7 +69,11 @@ static void tell_topic(struct broker *b, const struct topic_info *t, bool droppe
 
 static void topic_changed(struct engine_watch *w, const struct topic_info *t, bool dropped)
 {
-	tell_topic(container_of(w, struct broker, watch), t, dropped);
+	struct broker *b = container_of(w, struct broker, watch);
+
+	/* A broker that stops has left the name servers: they want no more topics of it. */
+	if (b->stage == RUNNING)
+		tell_topic(b, t, dropped);
 }
 
 static bool open_registrar(struct broker *b)
