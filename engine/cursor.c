@@ -411,7 +411,7 @@ enum status item_fetch(struct item *it, struct blob **ret, struct slice *ret_byt
 		if (q == NULL || it->offset < queue_min(g, q) || it->offset >= q->index.next)
 			return ST_NOT_FOUND;
 		if (eng_index_read(g, q, it->offset, &e, 1, &st) != 1)
-			return st == ST_OK ? ST_NOT_FOUND : st;
+			return st == ST_OK ? ST_NOT_FOUND : st == ST_BUSY ? ST_IO : st; /* nothing calls w when the index is mended: by the clock */
 		it->position = e.position;
 		it->size = e.size;
 	}

@@ -105,8 +105,24 @@ static void level_run(struct eng *g, struct level *l)
 	enum status st = ST_OK;
 	if (g->closing || g->clog.poisoned)
 		return;
-	/* A damaged index entry is skipped by eng_index_read's repair; what it cannot repair stops the level and is said there. */
-	while (q != NULL && l->cursor < q->index.next && eng_index_read(g, q, l->cursor, &e, 1, &st) == 1) {
+	if (q != NULL && queue_trim(g, q) != ST_OK) {
+		eng_timer_set(g, &l->timer, g->now_ns + DELAY_AGAIN_MS * MS_NS);
+		return;
+	}
+	if (q != NULL && l->cursor < q->index.first) {
+		g->stats[STAT_DELAYED] -= q->index.first - l->cursor;
+		l->cursor = q->index.first;
+	}
+	while (q != NULL && l->cursor < q->index.next) {
+		if (eng_index_read(g, q, l->cursor, &e, 1, &st) == 0 && st == ST_CORRUPT) {
+			l->cursor++; /* lost for good: mend.c has said so */
+			g->stats[STAT_DELAYED]--;
+			continue;
+		}
+		if (st != ST_OK) {
+			eng_timer_set(g, &l->timer, g->now_ns + DELAY_AGAIN_MS * MS_NS);
+			return;
+		}
 		if ((int64_t)e.tag > eng_stamp(g)) {
 			set_timer(g, l, (int64_t)e.tag);
 			return;
@@ -196,7 +212,7 @@ void delay_replayed(struct eng *g, uint64_t prepared)
 		uint64_t offset;
 		struct qentry e;
 		enum status st;
-		if (q == NULL || qi_lower_bound_position(g->qi, &q->index, prepared, &offset) != ST_OK)
+		if (q == NULL || queue_find_position(g, q, prepared, &offset) != ST_OK)
 			continue;
 		if (eng_index_read(g, q, offset, &e, 1, &st) == 1 && e.position == prepared) {
 			l->cursor = u64_max(l->cursor, offset + 1);
@@ -244,8 +260,12 @@ uint64_t delay_lowest(struct eng *g)
 		struct queue *q = topic_queue_peek(l->topic, i);
 		struct qentry e;
 		enum status st;
-		if (q != NULL && l->cursor < q->index.next && eng_index_read(g, q, l->cursor, &e, 1, &st) == 1)
+		if (q == NULL || l->cursor >= q->index.next)
+			continue;
+		if (eng_index_read(g, q, l->cursor, &e, 1, &st) == 1)
 			lowest = u64_min(lowest, e.position);
+		else if (st != ST_CORRUPT)
+			return 0; /* not known yet */
 	}
 	return lowest;
 }

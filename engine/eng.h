@@ -149,6 +149,7 @@ struct eng {
 	struct snapshot *snapshot;
 	struct janitor *janitor;
 	struct reader *reader;
+	struct mend *mend;         /* an extent of the queue index that is being mended; NULL: there never was one */
 	struct lookup *lookup;
 	struct buf scratch;        /* encode scratch; valid within one call */
 	uint64_t stats[STAT_COUNT];
@@ -193,8 +194,15 @@ struct queue *topic_queue(struct eng *g, struct topic *t, int32_t id);
 struct queue *topic_queue_peek(struct topic *t, int32_t id);
 static inline void topic_hold(struct topic *t) { t->refs++; }
 void topic_drop_ref(struct eng *g, struct topic *t);
+/*
+ * Forgets what retention took from the queue. BUSY: its index is being mended, so that its first offset may still be one whose message is gone;
+ * IO: the same, and it is tried again later.
+ */
+enum status queue_trim(struct eng *g, struct queue *q);
 /* First valid offset now, after retention. */
 uint64_t queue_min(struct eng *g, struct queue *q);
+/* The first offset whose message is at 'position' or behind it. BUSY and IO as above. */
+enum status queue_find_position(struct eng *g, struct queue *q, uint64_t position, uint64_t *ret);
 enum status topics_init(struct eng *g);
 void topics_fini(struct eng *g);
 void topic_submit(struct eng *g, struct engine_ask *a);     /* TOPIC_* */
@@ -405,17 +413,30 @@ void groups_submit(struct eng *g, struct engine_ask *a); /* verbs GROUP_* JOIN L
 enum status eng_record_pieces(struct eng *g, const struct qentry *e, struct piece *v, unsigned max, unsigned *ret_n, struct clog_wait *w);
 /* The same as one contiguous blob with a reference for the caller (a copy only when it spans blocks), checked against its checksum. */
 enum status eng_record_blob(struct eng *g, uint64_t position, uint32_t size, struct blob **ret, struct slice *ret_bytes, struct clog_wait *w);
-/* Index entries of a queue from an offset on, with damage repaired from the log. Fewer than n only at the end. */
+/*
+ * Index entries of a queue from an offset on; how many. With 0 *ret says why: NOT_FOUND outside the queue; BUSY while damage is being mended from the
+ * log over several turns: ask again; IO: that failed and is tried again later; CORRUPT: this one message is lost for good.
+ */
 unsigned eng_index_read(struct eng *g, struct queue *q, uint64_t offset, struct qentry *v, unsigned n, enum status *ret);
 /* Size of the visible record that begins at a position, by its head only. NOT_FOUND when none does. */
 enum status record_at(struct eng *g, uint64_t position, uint32_t *ret_size);
+/* Bytes of the log in memory, used again by the next look. Zeroed at first; whoever has it frees buf. */
+struct log_window {
+	uint8_t *buf;
+	uint64_t start;            /* position of buf[0] */
+	size_t n, cap;
+};
 /*
- * One record of the written log, read and checked, waiting for the disk if need be: for repairs. *ret_after is where the next one begins,
- * also for a blank record (NOT_FOUND) and, as far as it can be told, for a damaged one (CORRUPT; else *ret_after == position).
+ * One record of the written log, read and checked, waiting for the disk if need be: for repairs. Its slices stand in the window. *ret_after, behind
+ * 'position' unless the disk failed, is where the next one begins, also for a blank record (NOT_FOUND); where none is valid (CORRUPT) it is the next
+ * place at which one may begin.
  */
-enum status log_record(struct eng *g, uint64_t position, struct record *ret, struct blob **ret_blob, uint64_t *ret_after);
+enum status log_record(struct eng *g, struct log_window *win, uint64_t position, struct record *ret, uint64_t *ret_after);
 /* The tag word that the index has for a stored record: its due time in the schedule topic. */
 uint64_t index_tag(struct eng *g, const struct record *r);
+/* Does a turn's part of what is being mended; true: more to do at once. */
+bool mend_turn(struct eng *g);
+void mend_fini(struct eng *g);
 void reader_init(struct eng *g);
 void reader_fini(struct eng *g);
 void read_submit(struct eng *g, struct engine_ask *a);      /* PULL RANGE AT_TIME */

@@ -33,21 +33,24 @@ static bool is_expired(struct eng *g, const struct segment *s)
 	return old || (g->conf.retain_bytes > 0 && length > g->conf.retain_bytes);
 }
 
-/* Messages below 'to' that a group still wants: they are about to be lost to it. */
-static uint64_t unconsumed(struct eng *g, uint64_t to)
+/* Messages below 'to' that a group still wants: they are about to be lost to it. False: some index is being mended, it cannot be told yet. */
+static bool unconsumed(struct eng *g, uint64_t to, uint64_t *ret)
 {
 	uint64_t sum = 0;
 	for (size_t i = 0; i < g->n_slots; i++) {
 		struct topic *t = g->topic_list[i];
 		for (uint32_t q = 0; t != NULL && q < t->n_queues; q++) {
 			uint64_t end, lowest = groups_lowest(g, t, (int32_t)q);
-			if (t->queues[q] == NULL || lowest == UINT64_MAX || qi_lower_bound_position(g->qi, &t->queues[q]->index, to, &end) != ST_OK)
+			if (t->queues[q] == NULL || lowest == UINT64_MAX)
 				continue;
+			if (queue_find_position(g, t->queues[q], to, &end) != ST_OK || queue_trim(g, t->queues[q]) != ST_OK)
+				return false;
 			uint64_t from = u64_max(lowest, queue_min(g, t->queues[q]));
 			sum += end > from ? end - from : 0;
 		}
 	}
-	return sum;
+	*ret = sum;
+	return true;
 }
 
 static bool drop_oldest(struct eng *g)
@@ -65,7 +68,9 @@ static bool drop_oldest(struct eng *g)
 		log_trace(g->log, "janitor", "segment=%llu event=kept reason=parked-messages", (unsigned long long)start);
 		return false;
 	}
-	uint64_t lost = unconsumed(g, end);
+	uint64_t lost;
+	if (!unconsumed(g, end, &lost))
+		return false;
 	j->held = lost > 0 && g->conf.keep_unconsumed;
 	if (j->held)
 		return false;

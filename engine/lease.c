@@ -92,9 +92,9 @@ uint64_t feed_start(struct feed *f, struct topic *t, int32_t queue, bool fresh)
 		return f->start_offset < min ? min : u64_min(f->start_offset, end);
 	if (f->start == SUB_START_LAST || min > 0 || end == 0)
 		return end;
-	bool young = eng_index_read(f->gs->eng, q, 0, &first, 1, &st) == 1 &&
-		f->gs->eng->clog.tail - first.position <= f->gs->eng->conf.young_bytes;
-	return young ? 0 : end;
+	if (eng_index_read(f->gs->eng, q, 0, &first, 1, &st) == 0)
+		return st == ST_BUSY ? 0 : end; /* rather too many than too few */
+	return f->gs->eng->clog.tail - first.position <= f->gs->eng->conf.young_bytes ? 0 : end;
 }
 
 void feed_grow(struct feed *f)
@@ -477,9 +477,11 @@ static enum status cursor_peek(struct cursor *c, struct qentry *ret)
 {
 	struct eng *g = c->gs->eng;
 	struct queue *q = topic_queue(g, c->topic, c->queue);
-	uint64_t min = queue_min(g, q);
-	enum status st = ST_OK;
+	enum status st = queue_trim(g, q);
 
+	if (st == ST_BUSY)
+		return st;
+	uint64_t min = queue_min(g, q);
 	if (c->next < min)
 		cursor_raise(c, min); /* retention took them */
 	if (c->next >= q->index.next)

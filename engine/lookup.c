@@ -151,18 +151,15 @@ static void gather_record(struct gathered *k, const struct record *r)
 static bool mend_gap(struct eng *g)
 {
 	struct gathered k = {0};
+	struct log_window win = {0};
 	uint64_t segment, from, to, at, after;
 	if (!ki_damaged(g->ki, &segment, &from, &to))
 		return false;
 	for (at = from; at < to && k.n < MEND_KEYS; at = after) {
 		struct record r;
-		struct blob *blob;
-		enum status st = log_record(g, at, &r, &blob, &after);
-		if (st == ST_OK) {
-			if (!slice_eq(r.topic, SLICE_LIT(TOPIC_STATE)))
-				gather_record(&k, &r);
-			blob_drop(blob);
-		}
+		enum status st = log_record(g, &win, at, &r, &after);
+		if (st == ST_OK && !slice_eq(r.topic, SLICE_LIT(TOPIC_STATE)))
+			gather_record(&k, &r);
 		if (after <= at)
 			break;
 	}
@@ -171,6 +168,7 @@ static bool mend_gap(struct eng *g)
 	log_info(g->log, "index", "keys segment=%llu from=%llu to=%llu event=%s", (unsigned long long)segment, (unsigned long long)from, (unsigned long long)end,
 		ok ? "mended" : "beyond-repair");
 	mem_free(k.v);
+	mem_free(win.buf);
 	return ok;
 }
 

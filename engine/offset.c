@@ -525,7 +525,11 @@ static bool queue_young(struct eng *g, struct topic *t, int32_t queue)
 
 	if (q == NULL || q->index.next == 0)
 		return true;
-	return queue_min(g, q) == 0 && eng_index_read(g, q, 0, &first, 1, &st) == 1 && g->clog.tail - first.position <= g->conf.young_bytes;
+	if (queue_min(g, q) > 0)
+		return false;
+	if (eng_index_read(g, q, 0, &first, 1, &st) == 0)
+		return st == ST_BUSY; /* rather too many than too few */
+	return g->clog.tail - first.position <= g->conf.young_bytes;
 }
 
 static void do_get(struct groups_state *gs, struct engine_offset *r)

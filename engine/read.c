@@ -97,49 +97,6 @@ enum status record_at(struct eng *g, uint64_t position, uint32_t *ret_size)
 	return position + *ret_size > segment_end(&g->clog, s) ? ST_NOT_FOUND : ST_OK;
 }
 
-/* ---- The index, mended ------------------------------------------------------------------------------------------------------------- */
-
-/* Rebuilds a damaged extent of a queue's index from the log between its neighbours. */
-static bool mend_extent(struct eng *g, struct queue *q, uint64_t offset)
-{
-	struct qentry *v = mem_array(QI_EXTENT_ENTRIES, sizeof *v);
-	uint64_t first, prev, next, n = 0;
-	qi_neighbours(g->qi, &q->index, offset, &first, &prev, &next);
-	uint64_t position = u64_max(prev, g->clog.min), end = u64_min(next, clog_visible(&g->clog));
-	struct record r;
-	struct blob *blob = NULL;
-	while (position < end && n < QI_EXTENT_ENTRIES) {
-		uint64_t after;
-		enum status st = log_record(g, position, &r, &blob, &after);
-		if (st == ST_OK && slice_eq(r.topic, topic_name(q->topic)) && r.queue == q->id && r.position >= q->topic->incarnation &&
-			r.queue_offset >= first && r.queue_offset < first + QI_EXTENT_ENTRIES) {
-			v[r.queue_offset - first] = (struct qentry){r.position, r.size, index_tag(g, &r)};
-			n++;
-		}
-		if (st == ST_OK)
-			blob_drop(blob);
-		if (after <= position)
-			break;
-		position = after;
-	}
-	/* Entries of dropped segments stay empty: they lie below the queue's first offset. */
-	uint64_t want = QI_EXTENT_ENTRIES - (q->index.first > first ? u64_min(q->index.first - first, QI_EXTENT_ENTRIES) : 0);
-	bool whole = n >= want;
-	if (whole)
-		qi_repair_extent(g->qi, &q->index, first, v, QI_EXTENT_ENTRIES);
-	log_warn(g->log, "index", "topic=%s queue=%d offset=%llu event=%s", q->topic->name, q->id, (unsigned long long)first, whole ? "mended" : "beyond-repair");
-	mem_free(v);
-	return whole;
-}
-
-unsigned eng_index_read(struct eng *g, struct queue *q, uint64_t offset, struct qentry *v, unsigned n, enum status *ret)
-{
-	unsigned got = qi_read(g->qi, &q->index, offset, v, n, ret);
-	if (got == 0 && *ret == ST_CORRUPT && mend_extent(g, q, offset))
-		got = qi_read(g->qi, &q->index, offset, v, n, ret);
-	return got;
-}
-
 /* ---- Pulls ---------------------------------------------------------------------------------------------------------------------------- */
 
 static void pull_unlink(struct pull *p)
@@ -232,6 +189,12 @@ static enum status pull_collect(struct pull *p, unsigned *ret_pieces)
 	uint64_t at = p->from;
 	while (r->count < max && examined < EXAMINE_MAX && pieces < PIECES_MAX) {
 		unsigned n = eng_index_read(g, p->queue, at, e, (unsigned)u64_min(STEP, max - r->count), &st);
+		if (n == 0 && st == ST_CORRUPT) {
+			at++; /* lost for good: mend.c has said so */
+			examined++;
+			st = ST_OK;
+			continue;
+		}
 		if (n == 0)
 			break;
 		for (unsigned i = 0; i < n; i++, at++, examined++) {
@@ -289,6 +252,10 @@ static void pull_try(struct pull *p)
 	r->next = p->from;
 	if (p->cancelled || p->gone || p->wait.failed) {
 		pull_answer(p, p->cancelled ? ST_CLOSED : p->gone ? ST_NO_TOPIC : ST_IO, 0);
+		return;
+	}
+	if (queue_trim(g, p->queue) == ST_BUSY) { /* where the queue begins is being found out */
+		pull_ready(p);
 		return;
 	}
 	r->min = queue_min(g, p->queue);
@@ -390,9 +357,10 @@ bool read_turn(struct eng *g)
 	struct list now, *n;
 	list_init(&now);
 	list_move(&now, &g->reader->ready);
+	bool again = mend_turn(g);
 	while ((n = list_pop(&now)) != NULL)
 		pull_try(container_of(n, struct pull, link));
-	return !list_empty(&g->reader->ready);
+	return again || !list_empty(&g->reader->ready);
 }
 
 void read_topic_dropped(struct eng *g, struct topic *t)
@@ -440,20 +408,23 @@ void reader_fini(struct eng *g)
 		}
 	}
 	mem_free(g->reader);
+	mend_fini(g);
 }
 
 /* ---- Bounds ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* Store time of an entry's record, -1 when it cannot be read. */
-static int64_t entry_ms(struct eng *g, struct queue *q, uint64_t offset)
+/* Store time of an entry's record, -1 when it cannot be read; *busy when that will change. */
+static int64_t entry_ms(struct eng *g, struct queue *q, uint64_t offset, bool *busy)
 {
 	struct qentry e;
 	enum status st;
 	uint8_t b[8];
 	size_t got = 0;
 	struct slice bytes;
-	if (eng_index_read(g, q, offset, &e, 1, &st) == 0)
+	if (eng_index_read(g, q, offset, &e, 1, &st) == 0) {
+		*busy |= st == ST_BUSY;
 		return -1;
+	}
 	if (clog_read_now(&g->clog, e.position + RECORD_AT_SYS_FLAG, b, 4, &got) != ST_OK || got < 4)
 		return -1;
 	bytes = slice_of(b, 4);
@@ -468,11 +439,11 @@ static int64_t entry_ms(struct eng *g, struct queue *q, uint64_t offset)
 }
 
 /* The first offset of [min, max) whose store time is at or after (or, with 'after', behind) 'ms'. */
-static uint64_t first_at(struct eng *g, struct queue *q, uint64_t lo, uint64_t hi, int64_t ms, bool after)
+static uint64_t first_at(struct eng *g, struct queue *q, uint64_t lo, uint64_t hi, int64_t ms, bool after, bool *busy)
 {
-	while (lo < hi) {
+	while (lo < hi && !*busy) {
 		uint64_t mid = lo + (hi - lo) / 2;
-		int64_t t = entry_ms(g, q, mid);
+		int64_t t = entry_ms(g, q, mid, busy);
 		if (after ? t <= ms : t < ms)
 			lo = mid + 1;
 		else
@@ -493,13 +464,16 @@ static enum status range(struct eng *g, struct engine_range *r, bool at_time)
 	r->first_ms = -1;
 	if (q == NULL)
 		return ST_OK;
+	bool busy = queue_trim(g, q) == ST_BUSY;
 	r->min = queue_min(g, q);
 	r->max = q->index.next;
 	if (!at_time) {
-		r->first_ms = r->min < r->max ? entry_ms(g, q, r->min) : -1;
-		return ST_OK;
+		r->first_ms = r->min < r->max ? entry_ms(g, q, r->min, &busy) : -1;
+		return busy ? ST_BUSY : ST_OK;
 	}
-	r->offset = first_at(g, q, r->min, r->max, r->time_ms, r->upper);
+	r->offset = first_at(g, q, r->min, r->max, r->time_ms, r->upper, &busy);
+	if (busy)
+		return ST_BUSY;
 	if (r->upper && r->offset > r->min)
 		r->offset--; /* the last one at or before the time */
 	return ST_OK;

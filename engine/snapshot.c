@@ -328,8 +328,10 @@ static enum status go_on(struct eng *g)
 static bool is_due(struct eng *g)
 {
 	struct snapshot *s = g->snapshot;
-	uint64_t every = u64_max(g->conf.snapshot_bytes, 4 * s->last_size);
-	return s->wanted || clog_visible(&g->clog) - s->last >= every;
+	uint64_t every = u64_max(g->conf.snapshot_bytes, 4 * s->last_size), visible = clog_visible(&g->clog);
+	if (s->last > 0 && visible == s->last)
+		s->wanted = false; /* it would say what the newest one says */
+	return s->wanted || visible - s->last >= every;
 }
 
 bool snapshot_turn(struct eng *g)

@@ -169,19 +169,37 @@ struct queue *topic_queue(struct eng *g, struct topic *t, int32_t id)
 	return q;
 }
 
-uint64_t queue_min(struct eng *g, struct queue *q)
+enum status queue_find_position(struct eng *g, struct queue *q, uint64_t position, uint64_t *ret)
 {
-	if (q->trimmed != g->clog.min) {
-		uint64_t first;
-		enum status st;
-		while ((st = qi_lower_bound_position(g->qi, &q->index, g->clog.min, &first)) == ST_CORRUPT) {
-			struct qentry e;
-			if (eng_index_read(g, q, first, &e, 1, &st) == 0)
-				return q->index.first;
-		}
+	uint64_t first;
+	enum status st;
+	while ((st = qi_lower_bound_position(g->qi, &q->index, position, &first)) == ST_CORRUPT) {
+		struct qentry e;
+		/* CORRUPT: this entry is lost, but its extent can be read again. */
+		if (eng_index_read(g, q, first, &e, 1, &st) == 0 && st != ST_CORRUPT)
+			return st;
+	}
+	if (st == ST_OK)
+		*ret = first;
+	return st;
+}
+
+enum status queue_trim(struct eng *g, struct queue *q)
+{
+	uint64_t first;
+	if (q->trimmed == g->clog.min)
+		return ST_OK;
+	enum status st = queue_find_position(g, q, g->clog.min, &first);
+	if (st == ST_OK) {
 		qi_trim(g->qi, &q->index, first);
 		q->trimmed = g->clog.min;
 	}
+	return st;
+}
+
+uint64_t queue_min(struct eng *g, struct queue *q)
+{
+	queue_trim(g, q);
 	return q->index.first;
 }
 
