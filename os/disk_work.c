@@ -384,7 +384,8 @@ void work_put(struct work *w, const struct job *job)
 		j->direct_fd = -1;
 	w->under_way++;
 	pthread_mutex_lock(&w->mutex);
-	list_push(j->kind == JOB_READ ? &w->reads : j->kind == JOB_HOT_SYNC ? &w->hot : &w->slow, &j->link);
-	pthread_cond_signal(j->kind == JOB_HOT_SYNC ? &w->for_syncer : &w->for_workers);
+	list_push(job->kind == JOB_READ ? &w->reads : job->kind == JOB_HOT_SYNC ? &w->hot : &w->slow, &j->link);
 	pthread_mutex_unlock(&w->mutex);
+	/* Woken with the mutex free, or it would wake only to wait again. The job is the thread's by now. */
+	pthread_cond_signal(job->kind == JOB_HOT_SYNC ? &w->for_syncer : &w->for_workers);
 }
