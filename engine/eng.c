@@ -374,6 +374,7 @@ void engine_close(struct engine *e, void (*closed)(void *), void *arg)
 	struct eng *g = eng_of(e);
 	CHECK(!g->closing);
 	g->closing = true;
+	g->closing_ns = clock_mono_ns(g->env.clock);
 	g->closed = closed;
 	g->closed_arg = arg;
 }

@@ -103,6 +103,7 @@ struct eng {
 	bool clock_seen;           /* both are of this turn, or of the requests since the last one */
 	int64_t store_ms;          /* last store time stamp: never steps back */
 	bool closing, recovering, final_snapshot;
+	uint64_t closing_ns;       /* when it was asked to close */
 	void (*closed)(void *);
 	void *closed_arg;
 	struct clog clog;

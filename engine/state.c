@@ -17,6 +17,7 @@
 
 #define STATE_RECORD_MAX (256u << 10) /* bytes of items in one record of dirty state */
 #define STATE_ITEM_MAX (128u << 10)   /* one item is never larger: what dirty state may be over its record's bound */
+#define CLOSE_PATIENCE_NS (3 * SEC_NS) /* a closing engine waits so long for room for its last state */
 #define STATE_MARK_EVERY (1u << 20)   /* log bytes after which the durable mark is written even when nothing is dirty */
 
 size_t state_item_begin(struct buf *b, enum state_type type)
@@ -141,7 +142,7 @@ void state_flush(struct eng *g)
 	/* Room first, so that what is collected cannot fail to be appended. One record a turn: the rest goes with the next. */
 	uint32_t room = (uint32_t)u64_min(max + STATE_ITEM_MAX, bound);
 	enum status st = append_room(g, APPEND_STATE, room);
-	if (st == ST_DISK_FULL && g->closing && dirty) {
+	if (st != ST_OK && dirty && g->closing && (st == ST_DISK_FULL || g->now_ns - g->closing_ns > CLOSE_PATIENCE_NS)) {
 		log_warn(g->log, "state", "event=given-up reason=\"%s\" the last offsets are not stored", status_text(st));
 		g->state_due_ns = NEVER;
 	} else if (st != ST_OK) {
