@@ -27,6 +27,7 @@ struct front_conf {
 	uint32_t max_requests;    /* requests of one connection under way at once */
 	uint64_t idle_ms;         /* a connection without traffic is closed after it */
 	uint64_t max_wait_ms;     /* longest long poll */
+	struct slice settings;    /* the settings that tools may see, as lines of name=value; may be empty */
 };
 struct front_env {
 	struct engine *engine;

@@ -271,6 +271,8 @@ static struct join *join_new(struct nat_call *c, struct nat_member *m, const str
 	j->ask.version = (uint32_t)cmd->version;
 	m->refs++;
 	m->language = cmd->language;
+	m->version = cmd->version;
+	m->seen_ms = clock_wall_ms(c->front->clock);
 	if (m->client_id == NULL || !slice_eq_str(h->client_id, m->client_id)) {
 		mem_free(m->client_id);
 		m->client_id = slice_dup(h->client_id);

@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  * Copyright The Gantry authors
  */
-/* Who is connected: the consumers (203) and the producers (204) of a group, as the tools show them. */
+/* Who is connected: the consumers (203) and the producers (204) of a group, and all producers (328), as the tools show them. */
+#include <stdlib.h>
+
 #include "base/utf.h"
 #include "front/native/nat.h"
 
@@ -161,4 +163,65 @@ void nat_consumers(struct nat_call *c, const struct wire_cmd *cmd)
 void nat_producers(struct nat_call *c, const struct wire_cmd *cmd)
 {
 	members_go(c, cmd, "producerGroup", MEMBER_PRODUCER, producers_got);
+}
+
+/* ---- 328 ------------------------------------------------------------------------------------------------------------------------- */
+
+static int by_group(const void *a, const void *b)
+{
+	const struct nat_member *const *x = a, *const *y = b;
+
+	return strcmp((*x)->group, (*y)->group);
+}
+
+static void put_producer(struct buf *b, const struct nat_member *m)
+{
+	buf_str(b, "{\"clientId\":");
+	buf_json_str(b, slice_str(m->client_id));
+	buf_str(b, ",\"language\":\"");
+	buf_str(b, wire_language_name(m->language));
+	buf_str(b, "\",\"lastUpdateTimestamp\":");
+	buf_i64_dec(b, m->seen_ms);
+	buf_str(b, ",\"remoteIP\":");
+	buf_json_str(b, m->peer->actor.address);
+	buf_str(b, ",\"version\":");
+	buf_i64_dec(b, m->version);
+	buf_str(b, "}");
+}
+
+/* The producers of this front's own connections: no other front has any. */
+void nat_all_producers(struct nat_call *c, const struct wire_cmd *cmd)
+{
+	struct nat *f = c->front;
+	size_t n = 0, cap = 0;
+
+	(void)cmd;
+	LIST_EACH(&f->peers, pn)
+		cap += container_of(pn, struct nat_peer, link)->n_members;
+	struct nat_member **v = mem_array(cap + 1, sizeof(*v));
+	LIST_EACH(&f->peers, pn) {
+		struct nat_peer *p = container_of(pn, struct nat_peer, link);
+		LIST_EACH(&p->members, mn) {
+			struct nat_member *m = container_of(mn, struct nat_member, link);
+			if (m->kind == MEMBER_PRODUCER)
+				v[n++] = m;
+		}
+	}
+	CHECK(n <= cap);
+	qsort(v, n, sizeof(*v), by_group);
+	struct buf *b = nat_body(c);
+	buf_str(b, "{\"data\":{");
+	for (size_t i = 0; i < n; i++) {
+		bool first = i == 0 || strcmp(v[i]->group, v[i - 1]->group) != 0;
+
+		if (first) {
+			buf_str(b, i > 0 ? "]," : "");
+			buf_json_str(b, slice_str(v[i]->group));
+		}
+		buf_str(b, first ? ":[" : ",");
+		put_producer(b, v[i]);
+	}
+	buf_str(b, n > 0 ? "]}}" : "}}");
+	mem_free(v);
+	nat_answer_body(c, b);
 }

@@ -29,6 +29,9 @@ static void job_free(struct nat_job *j)
 	for (size_t i = 0; i < j->n_names; i++)
 		mem_free(j->names[i]);
 	mem_free(j->names);
+	for (size_t i = 0; i < j->n_groups; i++)
+		mem_free(j->groups[i]);
+	mem_free(j->groups);
 	mem_free(j->marks);
 	mem_free(j->rows);
 	mem_free(j->subject);

@@ -16,6 +16,7 @@
 
 struct job_row {
 	size_t topic;              /* in names */
+	size_t group;              /* 317: in groups */
 	int32_t queue;
 	bool ranged;               /* min and max are known */
 	uint64_t min, max;
@@ -43,14 +44,16 @@ struct nat_job {
 	const struct actor *actor;
 	struct engine *engine;
 	char *subject;             /* 208, 222: the group; 300: the topic */
-	char **names;              /* 202, 208, 222: topics; 300: groups */
+	char **names;              /* 202, 208, 222, 317: topics; 300: groups */
 	bool *marks;               /* 300: the group consumes the topic */
 	size_t n_names, cap_names;
 	struct job_row *rows;
 	size_t n_rows, cap_rows;
 	bool over;                 /* more rows than an answer may have */
+	char **groups;             /* 317 */
+	size_t n_groups;
 	bool any_topic;            /* 208: no topic was named */
-	bool force;                /* 222: also forwards */
+	bool force;                /* 222: also forwards; 317: only groups that consume in order */
 	int64_t time_ms;           /* 222: -1 for the end */
 	enum status failed;        /* 222: what went wrong first */
 	uint8_t language;          /* 222: of the tool */

@@ -120,6 +120,8 @@ struct nat_member {
 	char *group;
 	char *client_id;                   /* as its last heartbeat said */
 	uint8_t language;
+	int32_t version;
+	int64_t seen_ms;                   /* when that was, wall clock */
 	uint32_t refs;                     /* the list, joins and the leave under way */
 	int32_t fingerprint;               /* of the last full heartbeat; 0: none */
 	bool known;                        /* a join was accepted: only leave or lost() ends it */
@@ -302,7 +304,7 @@ nat_serve nat_send_back, nat_end_transaction;
 /* topic.c */
 nat_serve nat_topic_put, nat_topic_drop, nat_topic_get, nat_topic_all, nat_topic_system;
 /* lookup.c */
-nat_serve nat_query, nat_view;
+nat_serve nat_query, nat_view, nat_queue_index;
 /* runtime.c */
 nat_serve nat_runtime, nat_broker_config;
 /* reset.c */
@@ -312,8 +314,8 @@ nat_serve nat_running_info, nat_consume_directly;
 /* subscription.c */
 nat_serve nat_group_put, nat_group_all, nat_group_get, nat_group_drop;
 /* connections.c */
-nat_serve nat_consumers, nat_producers;
+nat_serve nat_consumers, nat_producers, nat_all_producers;
 /* progress.c */
-nat_serve nat_topic_stats, nat_consume_stats, nat_who_consumes;
+nat_serve nat_topic_stats, nat_consume_stats, nat_who_consumes, nat_broker_consume_stats;
 
 #endif

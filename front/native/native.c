@@ -49,6 +49,9 @@ const struct nat_verb nat_verbs[] = {
 	{REQ_GET_PRODUCER_CONNECTION_LIST, nat_producers},
 	{REQ_GET_CONSUME_STATS, nat_consume_stats},
 	{REQ_QUERY_TOPIC_CONSUME_BY_WHO, nat_who_consumes},
+	{REQ_GET_BROKER_CONSUME_STATS, nat_broker_consume_stats},
+	{REQ_GET_ALL_PRODUCER_INFO, nat_all_producers},
+	{REQ_QUERY_CONSUME_QUEUE, nat_queue_index},
 };
 const unsigned nat_n_verbs = ARRAY_LEN(nat_verbs);
 

@@ -3,12 +3,16 @@
  * Copyright The Gantry authors
  */
 /*
- * How far things have come: the queues of a topic (202), a group's offsets beside its queues' ends (208), the groups that consume a topic (300).
+ * How far things have come: the queues of a topic (202), a group's offsets beside its queues' ends (208), the groups that consume a topic (300),
+ * the offsets of all groups (317).
  *
  *   202  topic -> rows of its queues -> their ranges -> store times of their last messages
  *   208  the group's offsets and subscription -> queues of those topics that have no offset -> ranges -> store times of the last consumed
  *   300  groups -> per group: its offsets, then its members' subscription
+ *   317  groups -> their offsets -> store times of the last consumed
  */
+#include <stdlib.h>
+
 #include "front/native/job.h"
 
 static bool newest_begin(struct job_worker *w)
@@ -101,6 +105,16 @@ void nat_topic_stats(struct nat_call *c, const struct wire_cmd *cmd)
 
 /* ---- 208 ----------------------------------------------------------------------------------------------------------------------- */
 
+static void put_progress(struct buf *b, const struct nat_job *j, const struct job_row *r)
+{
+	put_queue(b, j, r);
+	put_field(b, ":{\"brokerOffset\":", r->max);
+	put_field(b, ",\"consumerOffset\":", r->offset);
+	put_field(b, ",\"lastTimestamp\":", (uint64_t)r->last_ms);
+	put_field(b, ",\"pullOffset\":", r->offset);
+	buf_str(b, "}");
+}
+
 static void progress_finish(struct nat_job *j)
 {
 	struct buf *b = nat_body(j->call);
@@ -119,12 +133,7 @@ static void progress_finish(struct nat_job *j)
 		if (any)
 			buf_str(b, ",");
 		any = true;
-		put_queue(b, j, r);
-		put_field(b, ":{\"brokerOffset\":", r->max);
-		put_field(b, ",\"consumerOffset\":", r->offset);
-		put_field(b, ",\"lastTimestamp\":", (uint64_t)r->last_ms);
-		put_field(b, ",\"pullOffset\":", r->offset);
-		buf_str(b, "}");
+		put_progress(b, j, r);
 	}
 	buf_str(b, "}}");
 	nat_job_answer(j, b);
@@ -181,6 +190,24 @@ static void subs_got(struct engine_ask *a, enum status st)
 	nat_job_phase(j, j->n_names, queues_begin, progress_queues);
 }
 
+/* Rows for what a group has committed; of one topic only, when one was named. */
+static void add_offsets(struct nat_job *j, const struct engine_offsets *o, size_t group)
+{
+	for (size_t i = 0; i < o->count && !j->over; i++) {
+		if (!j->any_topic && !slice_eq_str(o->v[i].topic, j->names[0]))
+			continue;
+		size_t topic = nat_job_name(j, o->v[i].topic);
+		struct job_row *r = nat_job_row(j, topic, o->v[i].queue);
+		if (r == NULL)
+			return;
+		r->group = group;
+		r->ranged = true;
+		r->min = o->v[i].min;
+		r->max = o->v[i].max;
+		r->offset = o->v[i].offset;
+	}
+}
+
 static void offsets_got(struct engine_ask *a, enum status st)
 {
 	struct nat_job *j = nat_job_of(a);
@@ -189,19 +216,8 @@ static void offsets_got(struct engine_ask *a, enum status st)
 		nat_job_fail(j, st);
 		return;
 	}
-	const struct engine_offsets *o = &j->ask.offsets;
-	for (size_t i = 0; st == ST_OK && i < o->count && !j->over; i++) {
-		if (!j->any_topic && !slice_eq_str(o->v[i].topic, j->names[0]))
-			continue;
-		size_t topic = nat_job_name(j, o->v[i].topic);
-		struct job_row *r = nat_job_row(j, topic, o->v[i].queue);
-		if (r == NULL)
-			break;
-		r->ranged = true;
-		r->min = o->v[i].min;
-		r->max = o->v[i].max;
-		r->offset = o->v[i].offset;
-	}
+	if (st == ST_OK)
+		add_offsets(j, &j->ask.offsets, 0);
 	if (!j->any_topic) {
 		nat_job_phase(j, j->n_names, queues_begin, progress_queues);
 		return;
@@ -323,6 +339,114 @@ void nat_who_consumes(struct nat_call *c, const struct wire_cmd *cmd)
 	struct nat_job *j = nat_job_new(c);
 	j->subject = slice_dup(topic);
 	JOB_ASK(j, groups, groups_got);
+	j->ask.groups.actor = j->actor;
+	engine_group_list(j->engine, &j->ask.groups);
+}
+
+/* ---- 317 ----------------------------------------------------------------------------------------------------------------------- */
+
+static int by_group_and_topic(const void *a, const void *b)
+{
+	const struct job_row *x = a, *y = b;
+
+	if (x->group != y->group)
+		return x->group < y->group ? -1 : 1;
+	return x->topic == y->topic ? 0 : x->topic < y->topic ? -1 : 1;
+}
+
+/* One table for each topic of a group. */
+static void all_finish(struct nat_job *j)
+{
+	struct buf *b = nat_body(j->call);
+	const struct front_conf *conf = j->call->front->conf;
+	uint32_t ip = conf->advertised_ip;
+	uint64_t behind = 0;
+
+	buf_fmt(b, "{\"brokerAddr\":\"%u.%u.%u.%u:%u\",\"consumeStatsList\":[", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255,
+	        conf->advertised_port);
+	for (size_t i = 0; i < j->n_rows; i++) {
+		const struct job_row *r = &j->rows[i], *p = i > 0 ? r - 1 : NULL;
+		bool group = p == NULL || p->group != r->group, topic = group || p->topic != r->topic;
+
+		if (p != NULL)
+			buf_str(b, group ? "}}]}," : topic ? "}}," : ",");
+		if (group) {
+			buf_str(b, "{");
+			buf_json_str(b, slice_str(j->groups[r->group]));
+			buf_str(b, ":[");
+		}
+		if (topic)
+			buf_str(b, "{\"consumeTps\":0.0,\"offsetTable\":{");
+		put_progress(b, j, r);
+		behind += r->max > r->offset ? r->max - r->offset : 0;
+	}
+	buf_str(b, j->n_rows > 0 ? "}}]}]" : "]");
+	put_field(b, ",\"totalDiff\":", behind);
+	buf_str(b, ",\"totalInflightDiff\":0}");
+	nat_job_answer(j, b);
+}
+
+static void all_sorted(struct nat_job *j)
+{
+	if (j->over) {
+		nat_job_fail(j, ST_TOO_BIG);
+		return;
+	}
+	if (j->n_rows > 0)
+		qsort(j->rows, j->n_rows, sizeof(*j->rows), by_group_and_topic);
+	nat_job_phase(j, j->n_rows, consumed_begin, all_finish);
+}
+
+static void all_offsets_got(struct engine_ask *a, enum status st)
+{
+	struct job_worker *w = nat_job_worker_of(a);
+	struct nat_job *j = w->job;
+
+	if (st == ST_OK)
+		add_offsets(j, &w->ask.offsets, w->at);
+	nat_job_next(w);
+}
+
+static bool all_begin(struct job_worker *w)
+{
+	struct nat_job *j = w->job;
+
+	WORKER_ASK(w, offsets, all_offsets_got);
+	w->ask.offsets.actor = j->actor;
+	w->ask.offsets.group = slice_str(j->groups[w->at]);
+	engine_offset_list(j->engine, &w->ask.offsets);
+	return true;
+}
+
+static void all_groups_got(struct engine_ask *a, enum status st)
+{
+	struct nat_job *j = nat_job_of(a);
+	const struct engine_groups *g = &j->ask.groups;
+
+	if (st != ST_OK) {
+		nat_job_fail(j, st);
+		return;
+	}
+	j->groups = mem_array(g->count + 1, sizeof(*j->groups));
+	for (size_t i = 0; i < g->count; i++)
+		if (!j->force || g->v[i].conf.orderly)
+			j->groups[j->n_groups++] = slice_dup(g->v[i].name);
+	j->any_topic = true;
+	nat_job_phase(j, j->n_groups, all_begin, all_sorted);
+}
+
+void nat_broker_consume_stats(struct nat_call *c, const struct wire_cmd *cmd)
+{
+	struct wire_args a = wire_args(cmd);
+	bool orderly = wire_bool_or(&a, "isOrder", false);
+
+	if (a.field != NULL) {
+		nat_answer_args(c, &a);
+		return;
+	}
+	struct nat_job *j = nat_job_new(c);
+	j->force = orderly;
+	JOB_ASK(j, groups, all_groups_got);
 	j->ask.groups.actor = j->actor;
 	engine_group_list(j->engine, &j->ask.groups);
 }

@@ -296,6 +296,11 @@ void nat_broker_config(struct nat_call *c, const struct wire_cmd *cmd)
 	wire_data_version(&text, &version);
 	wire_put(&o, "version", buf_view(&text));
 	struct buf *b = nat_body(c);
+	if (conf->settings.n > 0) {
+		buf_fini(&text);
+		nat_answer_finish(c, &o, conf->settings);
+		return;
+	}
 	wire_properties_put(b, SLICE_LIT("brokerClusterName"), conf->cluster);
 	wire_properties_put(b, SLICE_LIT("brokerName"), conf->broker);
 	config_u64(b, "brokerId", conf->broker_id);

@@ -28,14 +28,16 @@ static const int32_t codes[] = {
 	REQ_GET_SYSTEM_TOPIC_LIST_FROM_BROKER, REQ_GET_BROKER_RUNTIME_INFO, REQ_UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
 	REQ_GET_ALL_SUBSCRIPTIONGROUP_CONFIG, REQ_GET_SUBSCRIPTIONGROUP_CONFIG, REQ_DELETE_SUBSCRIPTIONGROUP, REQ_GET_TOPIC_STATS_INFO,
 	REQ_GET_CONSUMER_CONNECTION_LIST, REQ_GET_PRODUCER_CONNECTION_LIST, REQ_GET_CONSUME_STATS, REQ_QUERY_TOPIC_CONSUME_BY_WHO,
-	REQ_INVOKE_BROKER_TO_RESET_OFFSET, REQ_GET_CONSUMER_RUNNING_INFO, REQ_CONSUME_MESSAGE_DIRECTLY, REQ_GET_BROKER_CONFIG, 9999, -1,
+	REQ_INVOKE_BROKER_TO_RESET_OFFSET, REQ_GET_CONSUMER_RUNNING_INFO, REQ_CONSUME_MESSAGE_DIRECTLY, REQ_GET_BROKER_CONFIG,
+	REQ_GET_BROKER_CONSUME_STATS, REQ_QUERY_CONSUME_QUEUE, REQ_GET_ALL_PRODUCER_INFO, 9999, -1,
 };
 static const char *const fields[] = {
 	"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "topic", "consumerGroup", "producerGroup", "group", "groupName",
 	"queueId", "queueOffset", "maxMsgNums", "sysFlag", "commitOffset", "suspendTimeoutMillis", "subVersion", "subscription",
 	"expressionType", "maxMsgBytes", "offset", "timestamp", "boundaryType", "setZeroIfNotFound", "clientID", "delayLevel", "originMsgId",
 	"maxReconsumeTimes", "key", "maxNum", "beginTimestamp", "endTimestamp", "_UNIQUE_KEY_QUERY", "readQueueNums", "writeQueueNums", "perm",
-	"defaultTopic", "defaultTopicQueueNums", "bornTimestamp", "flag", "properties", "isForce", "clientId", "msgId",
+	"defaultTopic", "defaultTopicQueueNums", "bornTimestamp", "flag", "properties", "isForce", "clientId", "msgId", "index", "count",
+	"isOrder",
 };
 #define BEAT "{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"g\",\"subscriptionDataSet\":[{\"topic\":\"T\",\"subString\":" \
 	"\"*\",\"subVersion\":1}]}],\"producerDataSet\":[{\"groupName\":\"p\"}]}"

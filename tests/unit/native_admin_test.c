@@ -401,6 +401,118 @@ static void groups_of_a_topic(void **state)
 	rig_close(&r);
 }
 
+static void offsets_of_all_groups(void **state)
+{
+	(void)state;
+	struct offset_info offsets[] = {
+		{.topic = SLICE_LIT("T"), .queue = 1, .offset = 5, .min = 1, .max = 9},
+		{.topic = SLICE_LIT("U"), .queue = 0, .offset = 2, .min = 0, .max = 2},
+		{.topic = SLICE_LIT("T"), .queue = 0, .offset = 4, .min = 1, .max = 4},
+	};
+	struct group_info groups[] = {{.name = SLICE_LIT("g")}, {.name = SLICE_LIT("h"), .conf = {.orderly = true}}};
+	struct rig r;
+
+	rig_open(&r);
+	r.e.groups = groups;
+	r.e.n_groups = 2;
+	r.e.offsets = offsets;
+	r.e.n_offsets = 3;
+	rig_ask(&r, REQ_GET_BROKER_CONSUME_STATS, NOTHING, "isOrder", "false", NULL);
+	rig_ask(&r, REQ_GET_BROKER_CONSUME_STATS, NOTHING, "isOrder", "true", NULL);
+	rig_turn(&r);
+	for (int i = 0; i < 2; i++) {
+		rig_expect(&r, ANS_SUCCESS);
+		json_t *doc = parse_keyed(rig_body(&r));
+		json_t *list = json_object_get(doc, "consumeStatsList");
+		size_t n = json_array_size(list);
+		assert_true(n == 1 || n == 2);
+		assert_int_equal(json_integer_value(json_object_get(doc, "totalDiff")), 4 * (int)n);
+		json_t *tables = json_object_get(json_array_get(list, n - 1), "h");
+		assert_int_equal(json_array_size(tables), 2);
+		assert_int_equal(number_at(json_array_get(tables, 0), "{\"brokerName\":\"broker-a\",\"queueId\":1,\"topic\":\"T\"}", "consumerOffset"), 5);
+		assert_int_equal(number_at(json_array_get(tables, 0), "{\"brokerName\":\"broker-a\",\"queueId\":0,\"topic\":\"T\"}", "brokerOffset"), 4);
+		json_decref(doc);
+	}
+	r.e.n_groups = 0;
+	rig_ask(&r, REQ_GET_BROKER_CONSUME_STATS, NOTHING, "isOrder", "false", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_string_equal(rig_body(&r), "{\"brokerAddr\":\"127.0.0.1:10911\",\"consumeStatsList\":[],\"totalDiff\":0,\"totalInflightDiff\":0}");
+	rig_close(&r);
+}
+
+static void all_producers(void **state)
+{
+	(void)state;
+	struct fake_stream other;
+	struct buf b = {0};
+	struct rig r;
+
+	rig_open(&r);
+	rig_ask(&r, REQ_GET_ALL_PRODUCER_INFO, NOTHING, NULL);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_string_equal(rig_body(&r), "{\"data\":{}}");
+	join(&r);
+	rig_frame_json(&b, "{\"code\":34,\"flag\":0,\"opaque\":1,\"version\":407,\"language\":\"GO\"}",
+		SLICE_LIT("{\"clientID\":\"z\",\"producerDataSet\":[{\"groupName\":\"q\"},{\"groupName\":\"p\"}]}"));
+	fake_stream_open(&other, front_native.stream, r.front, "127.0.0.1:40001");
+	fake_stream_feed(&other, buf_view(&b));
+	buf_fini(&b);
+	rig_turn(&r);
+	rig_ask(&r, REQ_GET_ALL_PRODUCER_INFO, NOTHING, NULL);
+	rig_expect(&r, ANS_SUCCESS);
+	json_t *doc = json_loads(rig_body(&r), 0, NULL);
+	json_t *data = json_object_get(doc, "data");
+	assert_int_equal(json_array_size(json_object_get(data, "p")), 2);
+	json_t *q = json_array_get(json_object_get(data, "q"), 0);
+	assert_string_equal(json_string_value(json_object_get(q, "clientId")), "z");
+	assert_string_equal(json_string_value(json_object_get(q, "language")), "GO");
+	assert_string_equal(json_string_value(json_object_get(q, "remoteIP")), "127.0.0.1:40001");
+	assert_int_equal(json_integer_value(json_object_get(q, "lastUpdateTimestamp")), r.now_ms);
+	json_decref(doc);
+	fake_stream_fini(&other);
+	rig_close(&r);
+}
+
+static void entries_of_a_queue(void **state)
+{
+	(void)state;
+	uint8_t bytes[1024];
+	struct record one = {.position = 4096, .topic = SLICE_LIT("T"), .body = SLICE_LIT("hi"), .props = SLICE_LIT("TAGS\1TagA\2")};
+	struct record two = {.position = 5000, .topic = SLICE_LIT("T"), .body = SLICE_LIT("ho")};
+	size_t n = record_size(&one), all = n + record_size(&two);
+	struct rig r;
+
+	rig_open(&r);
+	record_encode(&one, bytes);
+	record_encode(&two, bytes + n);
+	/* Cut in the middle of the first record, as at the end of a block. */
+	struct piece pieces[] = {{slice_of(bytes, 20), NULL}, {slice_of(bytes + 20, all - 20), NULL}};
+	r.e.pieces = pieces;
+	r.e.n_pieces = 2;
+	r.e.max = 9;
+	rig_ask(&r, REQ_QUERY_CONSUME_QUEUE, NOTHING, "topic", "T", "queueId", "1", "index", "3", "count", "2", "consumerGroup", "", NULL);
+	assert_non_null(strstr(fake_engine_trace(&r.e), "PULL topic=T queue=1 from=3 msgs=2 "));
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUCCESS);
+	char expected[400];
+	snprintf(expected, sizeof(expected), "{\"maxQueueIndex\":9,\"minQueueIndex\":0,\"queueData\":[{\"eval\":false,\"physicOffset\":4096,"
+		"\"physicSize\":%zu,\"tagsCode\":2598919},{\"eval\":false,\"physicOffset\":5000,\"physicSize\":%zu,\"tagsCode\":0}]}", n, all - n);
+	assert_string_equal(rig_body(&r), expected);
+	r.e.next[ENGINE_PULL] = ST_MOVED;
+	rig_ask(&r, REQ_QUERY_CONSUME_QUEUE, NOTHING, "topic", "T", "queueId", "1", "index", "30", "count", "2", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_string_equal(rig_body(&r), "{\"maxQueueIndex\":9,\"minQueueIndex\":0,\"queueData\":[]}");
+	r.e.next[ENGINE_PULL] = ST_NO_QUEUE;
+	rig_ask(&r, REQ_QUERY_CONSUME_QUEUE, NOTHING, "topic", "T", "queueId", "1", "index", "0", "count", "2", NULL);
+	rig_ask(&r, REQ_QUERY_CONSUME_QUEUE, NOTHING, "topic", "T", "queueId", "1", "index", "0", "count", "0", NULL);
+	rig_turn(&r);
+	rig_expect(&r, ANS_INVALID_PARAMETER);
+	rig_expect(&r, ANS_SYSTEM_ERROR);
+	rig_close(&r);
+}
+
 /* ---- Resets and relays --------------------------------------------------------------------------------------------------------- */
 
 /* A consumer of group g beside the rig's own connection. */
@@ -615,6 +727,10 @@ static void the_configuration_is_shown(void **state)
 	assert_non_null(strstr(rig_ext(&r, "version"), "\"counter\":0"));
 	assert_string_equal(rig_body(&r), "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\n"
 		"listenPort=10911\nmaxMessageSize=4194304\n");
+	r.conf.settings = SLICE_LIT("flushDiskType=SYNC_FLUSH\n");
+	rig_ask(&r, REQ_GET_BROKER_CONFIG, NOTHING, NULL);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_string_equal(rig_body(&r), "flushDiskType=SYNC_FLUSH\n");
 	rig_close(&r);
 }
 
@@ -720,6 +836,9 @@ int main(void)
 		cmocka_unit_test(offsets_of_a_topic),
 		cmocka_unit_test(progress_of_a_group),
 		cmocka_unit_test(groups_of_a_topic),
+		cmocka_unit_test(offsets_of_all_groups),
+		cmocka_unit_test(all_producers),
+		cmocka_unit_test(entries_of_a_queue),
 		cmocka_unit_test(a_reset_sets_and_tells),
 		cmocka_unit_test(a_reset_without_force_only_goes_back),
 		cmocka_unit_test(clients_are_asked_for_tools),

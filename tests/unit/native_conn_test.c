@@ -59,6 +59,13 @@ static void every_request(struct rig *r)
 		rig_ask(r, REQ_GET_PRODUCER_CONNECTION_LIST, NOTHING, "producerGroup", "p", NULL);
 		rig_ask(r, REQ_GET_CONSUME_STATS, NOTHING, "consumerGroup", "g", NULL);
 		rig_ask(r, REQ_QUERY_TOPIC_CONSUME_BY_WHO, NOTHING, "topic", "T", NULL);
+		rig_ask(r, REQ_GET_BROKER_CONSUME_STATS, NOTHING, "isOrder", "false", NULL);
+		rig_ask(r, REQ_QUERY_CONSUME_QUEUE, NOTHING, "topic", "T", "queueId", "1", "index", "3", "count", "2", NULL);
+		rig_ask(r, REQ_GET_ALL_PRODUCER_INFO, NOTHING, NULL);
+		rig_ask(r, REQ_GET_BROKER_CONFIG, NOTHING, NULL);
+		rig_ask(r, REQ_INVOKE_BROKER_TO_RESET_OFFSET, NOTHING, "topic", "T", "group", "x", "timestamp", "5", "isForce", "false", NULL);
+		rig_ask(r, REQ_GET_CONSUMER_RUNNING_INFO, NOTHING, "consumerGroup", "x", "clientId", "y", NULL);
+		rig_ask(r, REQ_CONSUME_MESSAGE_DIRECTLY, NOTHING, "consumerGroup", "x", "msgId", "7F00000100002A9F00000000000003E8", NULL);
 		rig_ask(r, REQ_CHECK_CLIENT_CONFIG, SLICE_LIT("{\"clientId\":\"c\",\"group\":\"g\"}"), NULL);
 		rig_ask(r, REQ_END_TRANSACTION, NOTHING, NULL);
 		rig_ask(r, REQ_SEND_REPLY_MESSAGE_V2, NOTHING, NULL);
@@ -155,7 +162,7 @@ static void byte_by_byte(void **state)
 			answers++;
 	}
 	assert_false(r.s.close_asked);
-	assert_int_equal(answers, 2 * 36);
+	assert_int_equal(answers, 2 * 43);
 	rig_close(&r);
 	buf_fini(&all);
 }
@@ -212,7 +219,7 @@ static void every_failure_is_answered(void **state)
 		rig_turn(&r);
 		while (rig_next(&r))
 			answers++;
-		assert_int_equal(answers, 2 * 36);
+		assert_int_equal(answers, 2 * 43);
 		rig_close(&r);
 	}
 	buf_fini(&all);
