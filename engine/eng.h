@@ -139,6 +139,7 @@ struct eng {
 	struct buf state_items;    /* scratch for a record's items */
 	uint64_t state_seq;        /* queue offset of the next state record */
 	uint64_t state_due_ns;     /* when changed offsets and leases must be written at the latest; NEVER: nothing is dirty */
+	bool state_given_up;       /* closing on a full disk: what is dirty stays unwritten */
 	uint64_t epoch;            /* number of this start; stands in a state record */
 	bool epoch_due;            /* that record could not be written yet */
 	uint64_t flushed_tail;     /* tail at the end of the last turn */

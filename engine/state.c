@@ -111,7 +111,7 @@ enum status state_append_then(struct eng *g, struct slice items, struct engine_a
 
 void state_dirty(struct eng *g)
 {
-	if (g->state_due_ns == NEVER)
+	if (g->state_due_ns == NEVER && !g->state_given_up)
 		g->state_due_ns = g->now_ns + g->conf.offset_sync_ms * MS_NS;
 }
 
@@ -131,8 +131,7 @@ enum status state_epoch(struct eng *g)
 
 void state_flush(struct eng *g)
 {
-	if (g->epoch_due && state_epoch(g) != ST_OK)
-		return;
+	enum status st = g->epoch_due ? state_epoch(g) : ST_OK;
 	uint64_t bound = u64_min(g->conf.segment_bytes, u64_min(g->conf.ahead_bytes, g->conf.unsynced_bytes)) / 2; /* more is never prepared */
 	uint32_t max = (uint32_t)u64_min(STATE_RECORD_MAX, bound / 4);
 	bool rides = g->clog.tail != g->flushed_tail, marks = g->clog.tail - g->mark_position >= STATE_MARK_EVERY;
@@ -141,10 +140,12 @@ void state_flush(struct eng *g)
 		return;
 	/* Room first, so that what is collected cannot fail to be appended. One record a turn: the rest goes with the next. */
 	uint32_t room = (uint32_t)u64_min(max + STATE_ITEM_MAX, bound);
-	enum status st = append_room(g, APPEND_STATE, room);
+	if (st == ST_OK)
+		st = append_room(g, APPEND_STATE, room);
 	if (st != ST_OK && dirty && g->closing && (st == ST_DISK_FULL || g->now_ns - g->closing_ns > CLOSE_PATIENCE_NS)) {
 		log_warn(g->log, "state", "event=given-up reason=\"%s\" the last offsets are not stored", status_text(st));
 		g->state_due_ns = NEVER;
+		g->state_given_up = true;
 	} else if (st != ST_OK) {
 		if (dirty)
 			g->state_due_ns = g->now_ns + g->conf.offset_sync_ms * MS_NS;
