@@ -56,14 +56,16 @@ static void fill(struct eng *g)
 {
 	struct mend *m = g->mend;
 	struct queue *q = m->queue;
-	uint64_t before = m->prev < g->clog.min ? 0 : m->prev;
+	bool left = m->prev < g->clog.min;
+	uint64_t before = left ? 0 : m->prev;
 	unsigned lost = 0;
 	if (q->topic->dead || m->first + QI_EXTENT_ENTRIES <= q->index.first)
 		return; /* nobody needs it any more */
 	for (unsigned i = 0; i < QI_EXTENT_ENTRIES; i++) {
+		left &= m->v[i].size == 0;
 		if (m->v[i].size == 0) {
 			m->v[i].position = before;
-			lost += before > 0;
+			lost += !left;
 		}
 		before = m->v[i].position;
 	}

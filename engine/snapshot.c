@@ -165,8 +165,12 @@ static enum status write_slice(struct eng *g)
 		s->cursor = 0;
 		s->step = s->step == STEP_TOPICS ? STEP_GROUPS : STEP_END;
 	}
-	if (s->step == STEP_END)
+	if (s->step == STEP_END) {
 		delay_state_save(g, &s->items);
+		size_t at = state_item_begin(&s->items, STATE_LOG);
+		buf_be64(&s->items, g->clog.min);
+		state_item_end(&s->items, at);
+	}
 	return s->items.n > 0 ? write_chunk(s, buf_view(&s->items)) : ST_OK;
 }
 
@@ -331,13 +335,15 @@ static bool is_due(struct eng *g)
 	uint64_t every = u64_max(g->conf.snapshot_bytes, 4 * s->last_size), visible = clog_visible(&g->clog);
 	if (s->last > 0 && visible == s->last)
 		s->wanted = false; /* it would say what the newest one says */
-	return s->wanted || visible - s->last >= every;
+	if (g->closing)
+		return s->wanted; /* the last one, whatever became of the one before */
+	return g->now_ns >= s->retry_ns && (s->wanted || visible - s->last >= every);
 }
 
 bool snapshot_turn(struct eng *g)
 {
 	struct snapshot *s = g->snapshot;
-	if (s->step == STEP_IDLE && (g->closing ? !s->wanted : !is_due(g) || g->now_ns < s->retry_ns))
+	if (s->step == STEP_IDLE && !is_due(g))
 		return false;
 	if (g->clog.poisoned && !s->syncing) {
 		if (s->step != STEP_IDLE)
