@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "tests/lib/native_rig.h"
@@ -31,12 +32,7 @@ static const char *java_beat(const char *fingerprint, const char *without_sub)
 	static char text[2048];
 	const char *all = JAVA_BEAT, *fp = strstr(all, "FP"), *cut = strstr(all, "SHORT");
 
-	text[0] = '\0';
-	strncat(text, all, (size_t)(fp - all));
-	strcat(text, fingerprint);
-	strncat(text, fp + 2, (size_t)(cut - fp) - 2);
-	strcat(text, without_sub);
-	strcat(text, cut + 5);
+	snprintf(text, sizeof(text), "%.*s%s%.*s%s%s", (int)(fp - all), all, fingerprint, (int)(cut - fp) - 2, fp + 2, without_sub, cut + 5);
 	return text;
 }
 
