@@ -168,11 +168,11 @@ class Drivers:
             peers, "--threads", "16"] + (["--only", cases] if cases else [])
 
     def run(self, name, command, limit, extra=False, env=None):
-        """Runs one driver to its end; what it says goes to the result line by line."""
+        """Runs one driver to its end, in the log folder; what it says goes to the result line by line."""
         path = os.path.join(LOGS, name + ".out")
         with open(path, "ab") as err:
             p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, start_new_session=True,
-                                 env=dict(os.environ, **(env or {})))
+                                 cwd=LOGS, env=dict(os.environ, **(env or {})))
             timer = threading.Timer(limit, p.kill)
             timer.start()
             said = 0
