@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "base/crc.h"
 #include "base/props.h"
 #include "record/record.h"
 #include "tests/sim/crash.h"
@@ -86,6 +87,17 @@ static void check_topic(struct checker *c, int i)
 	op_free(op);
 }
 
+/* The checksum property by its definition, so that a mistake in record_check does not hide itself. */
+static bool crc_fits(struct slice record)
+{
+	const uint8_t *digits = record.p + record.n - RECORD_CRC_SIZE + 9;
+	uint64_t crc = 0;
+
+	for (int i = 9; i >= 0; i--)
+		crc = crc * 10 + (uint64_t)(digits[i] - '0');
+	return crc == (crc32_of(record.p, record.n - RECORD_CRC_SIZE) & 0x7fffffff);
+}
+
 /* ---- Reading whole queues ------------------------------------------------------------------------------------------------------- */
 
 typedef void see_record(struct checker *c, int what, int32_t queue, const struct record *r);
@@ -104,6 +116,7 @@ static void see_bytes(struct checker *c, const struct engine_pull *r, const char
 
 		MUST(l, record_decode(rest, &rec) == ST_OK && record_check(rest, rec.position, false, &rec) == ST_OK,
 			"%s/%d at %llu: not a valid record", name, r->queue, (unsigned long long)*at);
+		MUST(l, crc_fits(slice_of(rest.p, rec.size)), "%s/%d at %llu: the checksum is wrong", name, r->queue, (unsigned long long)*at);
 		MUST(l, rec.queue_offset == *at, "%s/%d: offset %llu stands where %llu should", name, r->queue,
 			(unsigned long long)rec.queue_offset, (unsigned long long)*at);
 		MUST(l, rec.queue == r->queue && slice_eq_str(rec.topic, name), "%s/%d at %llu: a record of another queue", name, r->queue,
@@ -320,6 +333,22 @@ static void match_record(struct checker *c, const struct record *r, uint64_t cou
 	}
 }
 
+/* Behind the end no valid record may stand, or it would come back to life when the log grows up to it. */
+static void check_behind(struct life *l, struct slice bytes, uint64_t at, uint64_t start)
+{
+	while (at + RECORD_SIZE_MIN <= bytes.n) {
+		const uint8_t *hit = memchr(bytes.p + at + 4, RECORD_MAGIC_V1 >> 24, bytes.n - at - 4);
+		struct record r;
+
+		if (hit == NULL)
+			return;
+		at = (uint64_t)(hit - bytes.p) - 4;
+		MUST(l, record_check(slice_skip(bytes, at), start + at, true, &r) != ST_OK, "a valid record stands at %llu, behind the end of the log",
+			(unsigned long long)(start + at));
+		at++;
+	}
+}
+
 /* Walks all segments. */
 static void check_log(struct checker *c)
 {
@@ -351,6 +380,7 @@ static void check_log(struct checker *c)
 			if (kind != RECORD_MESSAGE || size > bytes.n - at ||
 			    record_check(slice_of(bytes.p + at, size), start + at, false, &r) != ST_OK) {
 				ended = true;
+				check_behind(l, bytes, at + 1, start);
 				break;
 			}
 			match_record(c, &r, counts);

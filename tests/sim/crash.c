@@ -108,6 +108,7 @@ static void random_conf(struct life *l, struct engine_conf *c, struct sim_disk_c
 	c->young_bytes = 100000;
 	for (unsigned i = 0; i < ARRAY_LEN(c->delay_ms); i++)
 		c->delay_ms[i] = 20 + i * i * 20;
+	l->uniform = one_in(l, 5);
 	if (one_in(l, 6)) {
 		l->forgets = true;
 		c->retain_bytes = (3 + below(l, 8)) * c->segment_bytes;

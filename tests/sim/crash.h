@@ -26,7 +26,7 @@
 #include "base/obj.h"
 #include "tests/sim/world.h"
 
-enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 6, SUBS = 3 };
+enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 50, SUBS = 3 };
 
 struct options {
 	uint64_t seed;
@@ -162,6 +162,7 @@ struct life {
 	bool ending;            /* no new requests */
 	bool faulty;            /* the disk was made to fail: IO is an answer */
 	bool tight;             /* the disk is small: "disk full" is an answer, and what needs room may wait for ever */
+	bool uniform;           /* all records have one size: what was cut off would fit behind a later end */
 	bool forgets;           /* retention: the oldest segments go */
 	unsigned crash_no;
 	uint64_t acked, refused, checked; /* for the report */

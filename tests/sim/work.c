@@ -12,7 +12,11 @@
 #include "tests/sim/crash.h"
 
 #define ANSWER_NS (30 * SEC_NS) /* every request is answered by then */
-enum { OPS_MAX = 60, SCRIBBLE = 0xdb };
+enum {
+	OPS_MAX = 60,
+	SCRIBBLE = 0xdb,
+	UNIFORM_BODY = 21 /* makes the record as long as the one that the engine writes at each start, so that their bounds fall together */
+};
 
 static const struct actor tester = {.front = "sim", .address = {(const uint8_t *)"10.0.0.1:1", 10}};
 
@@ -150,6 +154,10 @@ static void put_props(struct life *l, uint64_t id, int delay)
 
 	snprintf(text, sizeof(text), "%016llX", (unsigned long long)id);
 	buf_reset(&l->props);
+	if (l->uniform) {
+		props_put(&l->props, SLICE_LIT("UNIQ_KEY"), slice_str(text));
+		return;
+	}
 	if (!one_in(l, 5))
 		props_put(&l->props, SLICE_LIT("UNIQ_KEY"), slice_str(text));
 	if (one_in(l, 2))
@@ -179,6 +187,8 @@ static uint32_t random_size(struct life *l)
 {
 	uint32_t max = l->world.conf.max_message, n;
 
+	if (l->uniform)
+		return UNIFORM_BODY;
 	switch (below(l, 12)) {
 	case 0: n = (uint32_t)below(l, max); break;
 	case 1: n = max - (uint32_t)below(l, 50); break;
@@ -194,7 +204,7 @@ static void ask_send(struct life *l, int topic)
 	struct op *op = op_new(l, OP_SEND);
 	struct engine_send *r = &op->u.send;
 	int32_t queue = t->queues == 0 || one_in(l, 3) ? -1 : (int32_t)below(l, t->queues);
-	int delay = one_in(l, 8) ? 1 + (int)below(l, 6) : 0;
+	int delay = one_in(l, 8) && !l->uniform ? 1 + (int)below(l, 6) : 0;
 
 	op->topic = topic;
 	op->topic_life = t->life;
@@ -208,8 +218,8 @@ static void ask_send(struct life *l, int topic)
 	}
 	l->sender_busy[op->sender] = true;
 	buf_reset(&l->body);
-	op->count = one_in(l, 6) ? 1 + below(l, 8) : 1;
-	r->batch = op->count > 1 || one_in(l, 40);
+	op->count = one_in(l, 6) && !l->uniform ? 1 + below(l, 8) : 1;
+	r->batch = op->count > 1 || (one_in(l, 40) && !l->uniform);
 	if (r->batch)
 		delay = 0;
 	for (uint64_t i = 0; i < op->count; i++) {
@@ -558,7 +568,7 @@ void work_step(struct life *l)
 		if (topic != TOPICS - 1 && t->being == ABSENT)
 			ask_topic(l, topic, false);
 		else if (!t->dropping)
-			for (uint64_t n = one_in(l, 10) ? below(l, SENDERS) : 1; n > 0; n--)
+			for (uint64_t n = one_in(l, 10) ? below(l, l->uniform ? SENDERS : 6) : 1; n > 0; n--)
 				ask_send(l, topic);
 	}
 }
