@@ -190,6 +190,7 @@ enum status clog_add_segment(struct clog *c, uint64_t start)
 		return st;
 	}
 	segment_push(c, start, f)->fresh = size == 0;
+	log_trace(c->log, "clog", "segment at=%llu", (unsigned long long)start);
 	return ST_OK;
 }
 
@@ -388,7 +389,7 @@ static void roll(struct clog *c, struct segment *s)
 		clog_block_settle(c, c->tail_block);
 		c->tail_block = NULL;
 	}
-	log_trace(c->log, "clog", "roll segment=%llu", (unsigned long long)c->tail);
+	log_trace(c->log, "clog", "roll to=%llu", (unsigned long long)c->tail);
 }
 
 /* Bytes of records that are not synced; what a roll skipped is none. */
@@ -543,6 +544,7 @@ static void sync_settled(struct clog *c, enum status st, uint64_t took_ns)
 	CHECK(c->sync_target >= c->durable);
 	c->durable = c->sync_target;
 	c->last_sync_ns = c->now_ns;
+	log_trace(c->log, "clog", "durable to=%llu", (unsigned long long)c->durable);
 }
 
 static void sync_done(struct disk_op *op, enum status st)
@@ -560,6 +562,7 @@ static bool start_sync(struct clog *c, uint64_t target)
 	CHECK(!c->syncing && s != NULL && target > c->durable && target <= segment_end(c, s));
 	c->sync_target = target;
 	c->syncing = true;
+	log_trace(c->log, "clog", "sync to=%llu", (unsigned long long)target);
 	c->sync_started_ns = clock_mono_ns(c->clock);
 	c->sync_op.done = sync_done;
 	if (!s->file->ops->sync(s->file, c->conf.sync_before_visible, &c->sync_op, &st))
@@ -578,9 +581,11 @@ void clog_flush(struct clog *c, uint64_t now_ns, bool force)
 	while (!c->poisoned && c->durable < c->tail) {
 		struct segment *s = clog_segment(c, c->written);
 		if (s != NULL && c->durable >= s->start && c->written < c->tail) {
-			uint64_t limit = u64_min(c->tail, s->data_end);
-			if (c->written < limit && !write_span(c, s, limit))
+			uint64_t from = c->written, limit = u64_min(c->tail, s->data_end);
+			if (from < limit && !write_span(c, s, limit))
 				return;
+			if (from < limit)
+				log_trace(c->log, "clog", "write from=%llu to=%llu", (unsigned long long)from, (unsigned long long)limit);
 			if (c->written == s->data_end)
 				c->written = segment_end(c, s); /* behind the blank record nothing is written: zeros stand there */
 		}
@@ -614,22 +619,21 @@ enum status clog_drop_first(struct clog *c)
 	if (s->readers > 0 || s->zeroing)
 		return ST_BUSY;
 	clog_path(path, s->start);
+	snprintf(spare, sizeof spare, CLOG_DIR "/spare-%020llu", (unsigned long long)s->start);
+	bool keeps = c->n_spares < ARRAY_LEN(c->spares);
+	enum status st = keeps ? c->disk->ops->rename(c->disk, path, spare) : c->disk->ops->remove(c->disk, path);
+	if (st != ST_OK) {
+		log_error(c->log, "clog", "segment=%s cannot be removed: %s", path, status_text(st));
+		return st;
+	}
+	if (keeps)
+		c->spares[c->n_spares++] = slice_dup(slice_str(spare + sizeof CLOG_DIR));
+	/* One at a time: a crash must not undo this removal and keep a later one, which would look like a hole. */
+	st = c->disk->ops->sync_dir(c->disk, CLOG_DIR);
+	if (st != ST_OK)
+		log_error(c->log, "clog", "segment=%s may come back after a crash: %s", path, status_text(st));
 	clog_blocks_drop(c, s->start, segment_end(c, s));
 	s->file->ops->close(s->file);
-	enum status st;
-	if (c->n_spares < ARRAY_LEN(c->spares)) {
-		snprintf(spare, sizeof spare, CLOG_DIR "/spare-%020llu", (unsigned long long)s->start);
-		st = c->disk->ops->rename(c->disk, path, spare);
-		if (st == ST_OK)
-			c->spares[c->n_spares++] = slice_dup(slice_str(spare + sizeof CLOG_DIR));
-	} else {
-		st = c->disk->ops->remove(c->disk, path);
-	}
-	/* One at a time: a crash must not undo this removal and keep a later one, which would look like a hole. */
-	if (st == ST_OK)
-		st = c->disk->ops->sync_dir(c->disk, CLOG_DIR);
-	if (st != ST_OK)
-		log_error(c->log, "clog", "segment=%s cannot be removed: %s", path, status_text(st));
 	memmove(c->segs, c->segs + 1, --c->n_segs * sizeof *c->segs);
 	c->min = c->segs[0]->start;
 	c->dropped++;

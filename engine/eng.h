@@ -117,6 +117,7 @@ struct eng {
 	struct list early;         /* WAIT=false sends that are answered once written */
 	struct list at_mark;       /* requests that are answered once the visible mark passes priv[1] */
 	uint64_t uniq_counter;
+	uint64_t log_min;          /* recovery: first position of the log when the snapshot was taken */
 	bool index_bad;            /* recovery: the queue index does not fit the snapshot */
 	uint64_t crc_from;         /* records below this position may lack __CRC32# */
 	struct list parked;        /* sends that wait for prepared space, in order */
@@ -169,7 +170,7 @@ static inline struct eng *eng_of(struct engine *e)
 /* Items of state records and snapshots: u8 type, u32 length, payload. Absolute sets: applying one twice changes nothing. */
 enum state_type {
 	STATE_EPOCH = 1, STATE_MARK = 2, STATE_TOPIC = 3, STATE_TOPIC_DROP = 4, STATE_GROUP = 5, STATE_GROUP_DROP = 6, STATE_OFFSETS = 7,
-	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11, STATE_KEYS = 12
+	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11
 };
 
 /* ---- eng.c: turn and completion -------------------------------------------------------------------------------------------- */

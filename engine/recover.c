@@ -592,6 +592,9 @@ enum status recover(struct eng *g, char *why, size_t n)
 		snprintf(why, n, "the log's end at %llu cannot be cleaned: %s", (unsigned long long)end, status_text(st));
 		return st;
 	}
+	/* A segment that retention gave up, and that a crash brought back: the indexes know nothing of it any more. */
+	while (g->clog.n_segs > 1 && segment_end(&g->clog, g->clog.segs[0]) <= g->log_min && clog_drop_first(&g->clog) == ST_OK)
+		;
 	g->flushed_tail = g->mark_position = end;
 	log_info(g->log, "recover", "event=open min=%llu end=%llu topics=%llu groups=%llu epoch=%llu", (unsigned long long)g->clog.min,
 		(unsigned long long)end, (unsigned long long)g->stats[STAT_TOPICS], (unsigned long long)g->stats[STAT_GROUPS], (unsigned long long)g->epoch + 1);

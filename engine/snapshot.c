@@ -149,6 +149,7 @@ static enum status begin(struct eng *g)
 	if (st == ST_OK)
 		st = write_chunk(s, buf_view(&s->items));
 	s->step = STEP_TOPICS;
+	log_trace(g->log, "snapshot", "position=%llu event=begun", (unsigned long long)s->position);
 	return st;
 }
 
@@ -303,6 +304,7 @@ static enum status go_on(struct eng *g)
 	case STEP_GROUPS:
 		return write_slice(g);
 	case STEP_END:
+		log_trace(g->log, "snapshot", "position=%llu bytes=%llu event=written", (unsigned long long)s->position, (unsigned long long)s->size);
 		s->need_durable = g->clog.tail;
 		s->step = STEP_SYNC_QUEUES;
 		return write_chunk(s, (struct slice){NULL, 0});
@@ -316,12 +318,15 @@ static enum status go_on(struct eng *g)
 	case STEP_DURABLE:
 		if (g->clog.durable < s->need_durable)
 			return ST_BUSY;
+		log_trace(g->log, "snapshot", "position=%llu event=synced", (unsigned long long)s->position);
 		s->step = STEP_VERIFY;
 		return ST_OK;
 	case STEP_VERIFY:
 		st = verify_chunk(s);
-		if (st == ST_OK)
+		if (st == ST_OK) {
+			log_trace(g->log, "snapshot", "position=%llu event=read-back", (unsigned long long)s->position);
 			s->step = STEP_NAME;
+		}
 		return st == ST_BUSY ? ST_OK : st;
 	case STEP_NAME:
 		return name_it(g);

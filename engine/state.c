@@ -185,8 +185,7 @@ static enum status apply_one(struct eng *g, uint8_t type, struct slice payload, 
 	case STATE_DELAY:
 		return delay_state_apply(g, payload);
 	case STATE_LOG:
-	case STATE_KEYS:
-		return ST_OK;
+		return state_get_u64(&payload, &g->log_min) ? ST_OK : ST_CORRUPT;
 	}
 	return ST_VERSION; /* written by a later release: what it means cannot be guessed */
 }
