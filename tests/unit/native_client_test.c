@@ -100,6 +100,10 @@ static void short_heartbeats_keep_the_subscription(void **state)
 	rig_expect(&r, ANS_SUCCESS);
 	assert_string_equal(rig_ext(&r, "IS_SUPPORT_HEART_BEAT_V2"), "true");
 	assert_string_equal(rig_ext(&r, "IS_SUB_CHANGE"), "true");
+	beat(&r, java_beat("55", "true"));
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUCCESS);
+	assert_string_equal(rig_ext(&r, "IS_SUB_CHANGE"), "true");
 	/* The first full one is a change, the next is not; then short ones will do. */
 	beat(&r, java_beat("56", "false"));
 	rig_turn(&r);
@@ -192,6 +196,31 @@ static void refused_groups_are_forgotten(void **state)
 	/* Nothing of the refused ones is left to leave. */
 	fake_stream_hangup(&r.s, ST_OK);
 	assert_int_equal(r.e.asked[ENGINE_LEAVE], 0);
+	rig_close(&r);
+}
+
+static void a_refused_renewal_does_not_end_a_member(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_open(&r);
+	simple_beat(&r, "g");
+	r.e.next[ENGINE_JOIN] = ST_BAD_FILTER;
+	/* Even when the engine is about to say that it has lost the member. */
+	struct engine_member *m = r.e.members[0].member;
+	void *priv = m->priv[0];
+	m->priv[0] = NULL;
+	beat(&r, "{\"clientID\":\"c\",\"consumerDataSet\":[{\"groupName\":\"g\",\"subscriptionDataSet\":[]}]}");
+	rig_turn(&r);
+	rig_expect(&r, ANS_SUBSCRIPTION_PARSE_FAILED);
+	m->priv[0] = priv;
+	fake_engine_changed(&r.e, "g");
+	assert_true(rig_next(&r));
+	assert_int_equal(r.got.code, REQ_NOTIFY_CONSUMER_IDS_CHANGED);
+	fake_stream_hangup(&r.s, ST_OK);
+	assert_int_equal(r.e.asked[ENGINE_LEAVE], 1);
+	fake_engine_run(&r.e);
 	rig_close(&r);
 }
 
@@ -428,6 +457,7 @@ int main(void)
 		cmocka_unit_test(a_heartbeat_counts_before_what_follows),
 		cmocka_unit_test(sql_subscriptions_are_left_out_and_checked),
 		cmocka_unit_test(refused_groups_are_forgotten),
+		cmocka_unit_test(a_refused_renewal_does_not_end_a_member),
 		cmocka_unit_test(bad_heartbeats_are_answered),
 		cmocka_unit_test(unregister_leaves),
 		cmocka_unit_test(a_hang_up_leaves_all_groups),

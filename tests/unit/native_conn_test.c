@@ -338,6 +338,40 @@ static void a_flood_pauses_input(void **state)
 	}
 }
 
+static void paused_input_is_resumed_when_half_is_answered(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_open(&r);
+	r.conf.max_requests = 10;
+	for (int i = 0; i < 4; i++)
+		rig_ask(&r, REQ_SEND_MESSAGE_V2, BODY, LETTERS, NULL);
+	struct list first;
+	list_init(&first);
+	list_move(&first, &r.e.asks);
+	for (int i = 0; i < 7; i++)
+		rig_ask(&r, REQ_SEND_MESSAGE_V2, BODY, LETTERS, NULL);
+	assert_true(r.s.paused);
+	struct list rest;
+	list_init(&rest);
+	list_move(&rest, &r.e.asks);
+	list_move(&r.e.asks, &first);
+	fake_engine_turn(&r.e);
+	assert_true(r.s.paused); /* six are left */
+	/* Bytes that are offered nevertheless are left alone. */
+	assert_int_equal(r.s.ops->input(r.s.conn, buf_view(&r.s.in)), 0);
+	assert_int_equal(r.e.asked[ENGINE_SEND], 10);
+	list_push(&r.e.asks, list_pop(&rest));
+	fake_engine_turn(&r.e);
+	assert_false(r.s.paused);
+	list_move(&r.e.asks, &rest);
+	rig_turn(&r);
+	for (int i = 0; i < 11; i++)
+		rig_expect(&r, ANS_SUCCESS);
+	rig_close(&r);
+}
+
 static void a_client_that_does_not_read_is_paused(void **state)
 {
 	(void)state;
@@ -502,6 +536,7 @@ int main(void)
 		cmocka_unit_test(malformed_frames_close_this_connection_only),
 		cmocka_unit_test(limits_are_the_configuration_s),
 		cmocka_unit_test(a_flood_pauses_input),
+		cmocka_unit_test(paused_input_is_resumed_when_half_is_answered),
 		cmocka_unit_test(a_client_that_does_not_read_is_paused),
 		cmocka_unit_test(waiting_pulls_have_a_bound_of_their_own),
 		cmocka_unit_test(answers_of_clients_are_ignored),
