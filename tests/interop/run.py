@@ -6,6 +6,7 @@
 """
 
 import argparse
+import fcntl
 import glob
 import os
 import re
@@ -54,6 +55,18 @@ class Result:
 
 def say(text):
     print("interop: " + text, flush=True)
+
+
+def only_one():
+    """Two runs at once would share folders, and neither would measure anything. The second waits."""
+    os.makedirs(BUILD, exist_ok=True)
+    lock = open(os.path.join(BUILD, "lock"), "w", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another run is under way, waiting for its end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def must_run(command, log, cwd=None, env=None, limit=RESOLVE_LIMIT_S):
@@ -300,6 +313,7 @@ def main():
     parser.add_argument("--no-kill", action="store_true", help="leave out the phase that kills the server")
     parser.add_argument("--keep", action="store_true", help="keep the servers' data")
     options = parser.parse_args()
+    lock = only_one()  # until this process ends
     shutil.rmtree(LOGS, ignore_errors=True)
     os.makedirs(LOGS)
     result, start = Result(), time.monotonic()
@@ -335,7 +349,9 @@ def main():
             for folder in ("server", "tools-server", "cluster-gantry", "cluster-apache", "cluster-other"):
                 shutil.rmtree(os.path.join(BUILD, folder, "data"), ignore_errors=True)
                 shutil.rmtree(os.path.join(BUILD, folder, "store"), ignore_errors=True)
-    return report(options, result, time.monotonic() - start)
+    status = report(options, result, time.monotonic() - start)
+    lock.close()
+    return status
 
 
 def report(options, result, took):
