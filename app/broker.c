@@ -35,6 +35,7 @@ struct broker {
 	struct prng prng;
 	struct engine *engine;       /* NULL: not open yet, or closed */
 	struct front_conf front_conf;
+	struct buf settings;         /* what front_conf.settings views */
 	struct front_env front_env;
 	void *front_state[FRONTS_MAX];
 	unsigned fronts_running;
@@ -265,6 +266,17 @@ static void configure_front(struct broker *b)
 	c->max_wait_ms = s->n[SET_maxWait];
 }
 
+/* What tools are shown: the settings, and the address and port that they became. */
+static void describe_settings(struct broker *b)
+{
+	static const enum setting known_better[] = {SET_brokerIP1, SET_listenPort};
+	const char *colon = strchr(b->addr, ':');
+
+	settings_text(b->p.set, &b->settings, known_better, ARRAY_LEN(known_better));
+	buf_fmt(&b->settings, "brokerIP1=%.*s\nlistenPort=%u\n", (int)(colon - b->addr), b->addr, b->port);
+	b->front_conf.settings = buf_view(&b->settings);
+}
+
 static void configure_engine(struct broker *b, struct engine_conf *c)
 {
 	struct settings *s = b->p.set;
@@ -342,7 +354,10 @@ static bool start_fronts(struct broker *b)
 static bool start(struct broker *b)
 {
 	configure_front(b);
-	if (!take_ports(b) || !choose_address(b) || !open_store(b) || !start_fronts(b))
+	if (!take_ports(b) || !choose_address(b))
+		return false;
+	describe_settings(b);
+	if (!open_store(b) || !start_fronts(b))
 		return false;
 	b->dial = dial_tcp_open(b->p.tcp, &b->p.loop.uv);
 	if (b->p.set->n[SET_namesrvEnable] != 0 && (b->ns = process_namesrv(&b->p, b->ns_port)) == NULL)
@@ -380,6 +395,7 @@ int broker_run(struct settings *set, uint64_t began_ns)
 	process_fini(&b->p);
 	for (unsigned i = 0; i < FRONTS_MAX; i++)
 		mem_free(b->front_state[i]);
+	buf_fini(&b->settings);
 	fine = fine && !b->failed;
 	if (fine)
 		log_info(&b->p.log.base, "app", "event=stopped");

@@ -389,6 +389,38 @@ void settings_for_namesrv(struct settings *s)
 	s->n[SET_listenPort] = 0;
 }
 
+static void text_value(const struct settings *s, enum setting k, struct buf *out)
+{
+	switch (rows[k].type) {
+	case BOOL:
+		buf_str(out, s->n[k] != 0 ? "true" : "false");
+		break;
+	case NUMBER:
+	case SIZE:
+	case TIME:
+	case PORT:
+		buf_u64_dec(out, s->n[k]);
+		break;
+	default:
+		buf_str(out, s->text[k]);
+		break;
+	}
+}
+
+void settings_text(const struct settings *s, struct buf *out, const enum setting *without, size_t n_without)
+{
+	for (size_t i = 0; i < SET_COUNT; i++) {
+		bool left_out = s->text[i][0] == '\0';
+		for (size_t k = 0; k < n_without; k++)
+			left_out |= without[k] == i;
+		if (left_out)
+			continue;
+		buf_fmt(out, "%s=", rows[i].key);
+		text_value(s, (enum setting)i, out);
+		buf_u8(out, '\n');
+	}
+}
+
 /* ---- Help ---------------------------------------------------------------------------------------------------------------------- */
 
 static void help_row(struct buf *out, const struct row *r, bool markdown)

@@ -251,6 +251,24 @@ static void the_help_has_every_key(void **state)
 	buf_fini(&markdown);
 }
 
+static void what_is_in_force_is_told_in_plain_numbers(void **state)
+{
+	static const enum setting without[] = {SET_listenPort};
+	struct settings s = made("cacheBytes=2m\nflushDiskType=ASYNC_FLUSH\nkeepUnconsumed=TRUE\nlistenPort=7000");
+	struct buf b = {0};
+
+	(void)state;
+	settings_text(&s, &b, without, 1);
+	assert_non_null(strstr(buf_cstr(&b), "\ncacheBytes=2097152\n"));
+	assert_non_null(strstr(buf_cstr(&b), "\nflushDiskType=ASYNC_FLUSH\n"));
+	assert_non_null(strstr(buf_cstr(&b), "\nkeepUnconsumed=true\n"));
+	assert_non_null(strstr(buf_cstr(&b), "\nmaxWait=60000\n"));
+	assert_null(strstr(buf_cstr(&b), "listenPort"));
+	assert_null(strstr(buf_cstr(&b), "brokerIP1"));
+	buf_fini(&b);
+	settings_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +282,7 @@ int main(void)
 		cmocka_unit_test(ports_of_absent_fronts_are_taken_with_a_warning),
 		cmocka_unit_test(limits_must_fit_each_other),
 		cmocka_unit_test(the_command_line_comes_last),
+		cmocka_unit_test(what_is_in_force_is_told_in_plain_numbers),
 		cmocka_unit_test(the_help_has_every_key),
 	};
 
