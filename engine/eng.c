@@ -388,8 +388,8 @@ void engine_abandon(struct engine *e)
 	janitor_fini(g);
 	snapshot_fini(g);
 	send_parked_forget(g);
+	reader_fini(g); /* before the cursors: its pulls are linked into the same queues */
 	groups_fini(g);
-	reader_fini(g);
 	delay_fini(g);
 	topics_fini(g);
 	if (g->qi != NULL)
