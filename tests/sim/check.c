@@ -270,6 +270,8 @@ static void check_message(struct checker *c, uint64_t id)
 	for (int g = 0; g < GROUPS && c->end && !l->tight && !l->forgets; g++)
 		MUST(l, m->back_found[g] >= m->backs_sure[g], "message %llu was sent back %u times for %s, and came back %u times", (unsigned long long)id,
 			m->backs_sure[g], group_of(g), m->back_found[g]);
+	if (c->lossy && m->delay > 0 && !m->found)
+		m->seen = false; /* the copy that was seen is lost: the parked one is delivered again, to another place */
 	if (t->being != PRESENT || m->life != t->life)
 		return;
 	if (c->drained && m->found && !l->tight && !l->forgets)
