@@ -167,6 +167,11 @@ final class Env {
 		c.setConsumeThreadMax(4);
 		/* A new group's retry topic becomes known at the next look at the name server. */
 		c.setPollNameServerInterval(2000);
+		/*
+		 * Client 5.3.3 sends its first regular heartbeat one second after its start, when it also balances for the second time; of the
+		 * two, one gives way, and if it is the one with the newer subscription, its pulls are refused (25) until the next heartbeat.
+		 */
+		c.setHeartbeatBrokerInterval(2000);
 		c.subscribe(topic, expression);
 		return c;
 	}
