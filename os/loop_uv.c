@@ -8,7 +8,14 @@
  */
 #include "os/loop_uv.h"
 
+#include <stdbool.h>
+
 #include "base/obj.h"
+
+#define SPIN_NS UINT64_C(50000)  /* how long a poll may be awaited awake */
+#define WORTH_MAX 32             /* an arrival in that time is worth 1 ... */
+#define WORTH_MISS 4             /* ... and waiting in vain costs this much */
+#define WORTH_TRY_EVERY 128u     /* when it did not pay: arrivals until the next try */
 
 static void loop_idle(uv_idle_t *h) { (void)h; }
 
@@ -19,6 +26,23 @@ static void loop_due(uv_timer_t *t)
 	loop_again(l);
 }
 
+/* Is the next poll to be awaited awake? 'now' is the time after the turn. */
+static bool loop_spins(struct loop *l, uint64_t now)
+{
+	if (l->events != l->seen) {
+		if (l->spin_until != 0 && l->worth < WORTH_MAX)
+			l->worth++;
+		if (l->worth <= 0 && l->events / WORTH_TRY_EVERY != l->seen / WORTH_TRY_EVERY)
+			l->worth = 1;
+		l->seen = l->events;
+		l->spin_until = l->worth > 0 ? now + SPIN_NS : 0;
+	} else if (l->spin_until != 0 && now >= l->spin_until) {
+		l->worth -= WORTH_MISS;
+		l->spin_until = 0;
+	}
+	return l->spin_until != 0;
+}
+
 static void loop_turn(uv_check_t *c)
 {
 	struct loop *l = container_of(c, struct loop, check);
@@ -26,6 +50,8 @@ static void loop_turn(uv_check_t *c)
 
 	CHECK(uv_idle_stop(&l->again) == 0);
 	due = l->turn(l->arg, now);
+	if (loop_spins(l, clock_mono_ns(l->clock)))
+		loop_again(l);
 	if (due == NEVER)
 		return;
 	/* A timer that is set for earlier stays: it comes, finds nothing to do, and is set anew. */
@@ -47,6 +73,8 @@ void loop_init(struct loop *l, struct clock *clock, uint64_t (*turn)(void *arg, 
 	CHECK(l != NULL && clock != NULL && turn != NULL);
 	*l = (struct loop){.clock = clock, .turn = turn, .arg = arg};
 	CHECK(uv_loop_init(&l->uv) == 0);
+	l->uv.data = l;
+	l->worth = 1;
 	CHECK(uv_check_init(&l->uv, &l->check) == 0);
 	CHECK(uv_timer_init(&l->uv, &l->timer) == 0);
 	CHECK(uv_idle_init(&l->uv, &l->again) == 0);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "os/loop_uv.h"
 #include "os/tcp_conn.h"
 
 enum {
@@ -279,6 +280,7 @@ static void on_event(uv_poll_t *h, int status, int events)
 
 	CHECK_OBJ(c, CONN_MAGIC);
 	CHECK(c->state != CONN_DEAD);
+	loop_fed(h->loop);
 	if (status < 0) {
 		/* libuv has stopped polling; the read says what happened. */
 		c->events = 0;
