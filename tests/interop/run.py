@@ -224,6 +224,7 @@ def main_phase(d, srv, run):
         # These change what other cases rely on (write permissions), so they have a server of their own.
         tools = server.make(d.options.server, os.path.join(BUILD, "tools-server"))
         tools.start()
+        wait_brokers(d, tools.ns, 1)
         home = os.path.join(LOGS, "tools")
         os.makedirs(home, exist_ok=True)
         work.append(d.start("tools", d.jvm("tools", d.tools) + ["interop.Tools", tools.ns, "127.0.0.1:%d" % tools.port, run, home],
@@ -350,6 +351,7 @@ def main():
         srv = server.make(options.server, os.path.join(BUILD, "server"))
         if set(d.wanted) - {"cluster"}:
             srv.start()
+            wait_brokers(d, srv.ns, 1)
             main_phase(d, srv, run)
         cluster = None
         if "cluster" in d.wanted and options.server == "gantry" and not options.cases:

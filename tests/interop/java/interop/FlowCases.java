@@ -116,6 +116,8 @@ final class FlowCases {
 	private static void stored(Env env, String topic, Map<String, SendResult> acked) throws Exception {
 		DefaultMQPullConsumer pull = env.puller("flowread");
 		try {
+			/* Apache's broker registers again a while after it is back. */
+			env.queues(pull, topic, 30);
 			Map<String, MessageExt> byKey = new HashMap<>();
 			for (MessageExt m : env.readAll(pull, topic))
 				byKey.put(m.getQueueId() + "/" + m.getQueueOffset(), m);
