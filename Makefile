@@ -22,7 +22,7 @@ LDFLAGS_tsan := -fsanitize=thread
 LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=gnu11 $(WARN) $(CFLAGS_$(BUILD))
-LDLIBS := -luv -lssl -lcrypto -ljansson -lz -lpthread
+LDLIBS := -luv -ljansson -lz -lpthread
 
 # core.a: what is pure. edge.a: the real world, and the parts of the program but its main(). testlib.a: what several tests use.
 CORE_DIRS := base record wire engine front front/native namesrv client

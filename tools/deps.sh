@@ -5,7 +5,7 @@
 # Installs what is missing, and nothing else:  tools/deps.sh build | test
 set -eu
 
-build="gcc make pkg-config libc6-dev libuv1-dev libssl-dev zlib1g-dev libjansson-dev"
+build="gcc make pkg-config libc6-dev libuv1-dev zlib1g-dev libjansson-dev"
 tests="clang libclang-rt-14-dev libcmocka-dev python3 default-jdk-headless maven golang-go redis-server"
 
 case "${1:-build}" in
