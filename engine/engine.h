@@ -112,7 +112,7 @@ struct engine_send {
 	uint64_t *positions;      /* batch only: 'count' positions; the caller frees it with mem_free. NULL otherwise */
 };
 /*
- * Stores one message or one batch, all or nothing. OK: stored to the configured level. Errors: NO_TOPIC, NO_QUEUE, BAD_NAME,
+ * Stores one message or one batch, all or nothing (only a crash before the answer may leave the beginning of a batch). OK: stored to the configured level. Errors: NO_TOPIC, NO_QUEUE, BAD_NAME,
  * DENIED (reserved or not writable topic), ILLEGAL (properties, delay where none may be), TOO_BIG, BUSY, DISK_FULL, IO, CLOSED,
  * UNSUPPORTED (TIMER_* properties).
  */
