@@ -8,7 +8,8 @@ endif
 B ?= build/$(BUILD)$(if $(filter fuzz,$(BUILD)),,$(if $(filter clang%,$(notdir $(CC))),-clang))
 DATA ?= ./data
 SEED ?= 1
-STEPS ?=
+STEPS ?= 200
+CRASHES ?= 100000
 SECONDS ?= 10
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
@@ -98,10 +99,10 @@ check-bins: $(UNIT_BIN)
 check: $(UNIT_BIN)
 	@tools/check.sh $(UNIT_BIN)
 
-# make sim SEED=7 STEPS=1000000, or SEED=1-200 for a range.
-sim-bin: $(if $(SIM_MAIN),$(B)/sim)
+# 100,000 crashes; make sim SEED=7 CRASHES=1 STEPS=200 plays one life again.
+sim-bin: $(B)/sim
 sim: sim-bin
-	$(if $(SIM_MAIN),$(B)/sim $(SEED) $(STEPS),@echo "no simulator in this tree")
+	$(B)/sim --seed $(SEED) --crashes $(CRASHES) --steps $(STEPS)
 
 # Fuzzers run in a tree of their own (BUILD=fuzz, clang). make fuzz-frame SECONDS=600
 fuzz-bins: $(FUZZ_BIN)
@@ -135,7 +136,7 @@ help:
 	@echo "run       build and start everything on $(DATA)"
 	@echo "test      everything; ends in 'N passed, N failed'"
 	@echo "check     unit and contract tests (BUILD=asan for sanitizers)"
-	@echo "sim       simulation: SEED=7 (or 1-200) STEPS=1000000"
+	@echo "sim       100,000 simulated crashes: SEED=1 CRASHES=100000 STEPS=200"
 	@echo "fuzz      every fuzzer for SECONDS=10; fuzz-NAME for one"
 	@echo "scenario  the program as a black box; interop: stock clients; bench: figures"
 	@echo "lint fmt install deps clean"
