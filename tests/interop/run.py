@@ -41,19 +41,16 @@ AT_ONCE_TOPICS = 20
 class Result:
     def __init__(self):
         self.lock = threading.Lock()
-        self.passed, self.failed, self.extra_passed, self.extra_failed = [], [], [], []
+        self.passed, self.failed = [], []
 
-    def line(self, text, extra=False):
+    def line(self, text):
         m = re.match(r"(ok|FAIL) (\S+)(.*)", text)
         if not m:
             return
         with self.lock:
             good, name = m.group(1) == "ok", m.group(2)
-            if extra:
-                (self.extra_passed if good else self.extra_failed).append(name)
-            else:
-                (self.passed if good else self.failed).append(name)
-            print(text if not extra else "extra: " + text, flush=True)
+            (self.passed if good else self.failed).append(name)
+            print(text, flush=True)
 
 
 def say(text):
@@ -183,7 +180,7 @@ class Drivers:
         return self.jvm(lang, self.classpath[base], more) + ["interop.Main", "--ns", ns, "--run", run, "--lang", lang, "--dir", home, "--peers",
             peers, "--threads", "16"] + (["--only", cases] if cases else [])
 
-    def run(self, name, command, limit, extra=False, env=None):
+    def run(self, name, command, limit, env=None):
         """Runs one driver to its end, in the log folder; what it says goes to the result line by line."""
         path = os.path.join(LOGS, name + ".out")
         with open(path, "ab") as err:
@@ -198,12 +195,12 @@ class Drivers:
                     err.write(raw)
                     err.flush()
                     said += text.startswith(("ok ", "FAIL "))
-                    self.result.line(text, extra)
+                    self.result.line(text)
                 p.wait()
             finally:
                 timer.cancel()
         if p.returncode not in (0, 1) or not said:
-            self.result.line("FAIL %s.driver ended with %d after %d cases, see %s" % (name, p.returncode, said, path), extra)
+            self.result.line("FAIL %s.driver ended with %d after %d cases, see %s" % (name, p.returncode, said, path))
 
     def start(self, *args, **kwargs):
         t = threading.Thread(target=self.run, args=args, kwargs=kwargs)
@@ -228,7 +225,7 @@ def main_phase(d, srv, run):
         home = os.path.join(LOGS, "tools")
         os.makedirs(home, exist_ok=True)
         work.append(d.start("tools", d.jvm("tools", d.tools) + ["interop.Tools", tools.ns, "127.0.0.1:%d" % tools.port, run, home],
-                            DRIVER_LIMIT_S, extra=True))
+                            DRIVER_LIMIT_S))
     for t in work:
         t.join()
     if "tools" in d.wanted:
@@ -385,14 +382,10 @@ def report(options, result, took):
             say("Apache is known to differ in: " + " ".join(known))
         failed = [name for name in failed if name not in APACHE_DIFFERS]
     say("%s, %.0f s" % (options.server, took))
-    if result.extra_passed or result.extra_failed:
-        say("extra (mqadmin, not counted below): %d passed, %d failed%s" % (
-            len(result.extra_passed), len(result.extra_failed),
-            ": " + " ".join(result.extra_failed) if result.extra_failed else ""))
     if failed:
         say("failed: " + " ".join(failed))
     print("%d passed, %d failed" % (len(result.passed), len(failed)))
-    return 1 if failed or not (result.passed or result.extra_passed) else 0
+    return 1 if failed or not result.passed else 0
 
 
 if __name__ == "__main__":
