@@ -127,6 +127,7 @@ static enum status block_load(struct clog *c, uint64_t position, struct clog_blo
 		return ST_NOT_FOUND;
 	uint64_t start = position - position % c->conf.block_bytes;
 	struct clog_block *b = clog_block_new(c, start);
+	b->cold = true;
 	b->valid = (uint32_t)u64_min(c->conf.block_bytes, u64_min(c->written, segment_end(c, s)) - start);
 	enum status st = s->file->ops->read_at(s->file, start - s->start, b->blob.p, b->valid, true, &b->got);
 	if (st == ST_BUSY) {
@@ -146,6 +147,11 @@ static enum status block_load(struct clog *c, uint64_t position, struct clog_blo
 	clog_block_settle(c, b);
 	*ret = b;
 	return ST_OK;
+}
+
+bool clog_piece_cold(const struct piece *p)
+{
+	return container_of(p->blob, struct clog_block, blob)->cold;
 }
 
 enum status clog_pieces(struct clog *c, uint64_t position, uint32_t size, struct piece *v, unsigned max, unsigned *ret_n, struct clog_wait *w)

@@ -291,6 +291,7 @@ enum status clog_set_end(struct clog *c, uint64_t end, uint64_t sure)
 	if (s != NULL && end > start) {
 		size_t got = 0;
 		c->tail_block = clog_block_new(c, start);
+		c->tail_block->cold = true;
 		c->tail_block->valid = (uint32_t)(end - start);
 		st = s->file->ops->read_at(s->file, start - s->start, c->tail_block->blob.p, c->tail_block->valid, false, &got);
 		if (st == ST_OK && got < c->tail_block->valid)

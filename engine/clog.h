@@ -42,6 +42,7 @@ struct clog_block {
 	uint64_t start;          /* position of its first byte, a multiple of the block size */
 	uint32_t valid;          /* bytes that are there */
 	bool loading, failed;
+	bool cold;               /* read from the file, not written by this process */
 	uint64_t awaited_ns;     /* when it was loaded, until who asked for it has had it; 0: not waited for */
 	struct list lru;
 	struct list waiters;
@@ -147,6 +148,8 @@ enum status clog_drop_first(struct clog *c);
  * not linked) hears of it. TOO_BIG when 'max' pieces do not suffice; IO.
  */
 enum status clog_pieces(struct clog *c, uint64_t position, uint32_t size, struct piece *v, unsigned max, unsigned *ret_n, struct clog_wait *w);
+/* Do a piece's bytes come from the disk? Only for pieces of clog_pieces. */
+bool clog_piece_cold(const struct piece *p);
 /* Reads written bytes, waiting for the device if need be. Fewer than n only at the end of a segment. */
 enum status clog_read_now(struct clog *c, uint64_t position, void *buf, size_t n, size_t *ret_n);
 /* File name of a segment, "commitlog/<20 digits>", into 'to' (at least 40 bytes). */

@@ -20,6 +20,7 @@
 #include "base/props.h"
 #include "engine/eng.h"
 
+#define DELAY_A_TURN 512u  /* messages of one level that are delivered in one turn */
 #define DELAY_AGAIN_MS 20u /* until the next try when there is no room for a copy */
 
 struct level {
@@ -93,6 +94,7 @@ static enum status deliver(struct eng *g, struct level *l, const struct qentry *
 		st = ST_OK;
 	} else if (st == ST_OK) {
 		eng_count(g, STAT_DELAYED_OUT_TOTAL, 1);
+		log_trace(g->log, "delay", "level=%d position=%llu event=due", l->id + 1, (unsigned long long)e->position);
 	}
 	blob_drop(blob);
 	return st;
@@ -113,7 +115,11 @@ static void level_run(struct eng *g, struct level *l)
 		g->stats[STAT_DELAYED] -= q->index.first - l->cursor;
 		l->cursor = q->index.first;
 	}
-	while (q != NULL && l->cursor < q->index.next) {
+	for (unsigned n = 0; q != NULL && l->cursor < q->index.next; n++) {
+		if (n == DELAY_A_TURN) { /* after a long stop many are due at once: others have their turns between */
+			eng_timer_set(g, &l->timer, g->now_ns + 1);
+			return;
+		}
 		if (eng_index_read(g, q, l->cursor, &e, 1, &st) == 0 && st == ST_CORRUPT) {
 			l->cursor++; /* lost for good: mend.c has said so */
 			g->stats[STAT_DELAYED]--;
@@ -174,6 +180,7 @@ enum status delay_park(struct eng *g, struct append *a, int level)
 	a->due_ms = eng_stamp(g) + (int64_t)g->conf.delay_ms[level - 1];
 	if (a->visible == NULL)
 		a->visible = parked_visible;
+	log_trace(g->log, "delay", "level=%d in_ms=%u event=parked", level, g->conf.delay_ms[level - 1]);
 	eng_count(g, STAT_DELAYED_IN_TOTAL, 1);
 	return ST_OK;
 }

@@ -297,6 +297,8 @@ static enum status check_conf(const struct engine_conf *c, char *why, size_t n)
 		bad = "the segment size must be a multiple of the block size, a power of two of at least 4096";
 	else if (c->segment_bytes < largest)
 		bad = "a segment must hold the largest message: raise the segment size or lower the message size";
+	else if (((uint64_t)c->max_message + RECORD_PROPS_MAX + NAME_MAX_SYSTEM) / c->block_bytes + 2 > RECORD_PIECES)
+		bad = "the largest message spans too many blocks: raise the block size or lower the message size";
 	else if (c->segment_bytes > KI_SEGMENT_BYTES_MAX)
 		bad = "a segment is at most 4 GiB";
 	else if (c->unsynced_bytes < largest || c->ahead_bytes < largest)

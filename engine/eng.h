@@ -30,6 +30,7 @@
 #define NAME_MAX_TOPIC 127u        /* of a topic that a user makes */
 #define NAME_MAX_SYSTEM 255u       /* of %RETRY% and %DLQ% topics */
 #define NAME_MAX_GROUP 120u
+#define RECORD_PIECES 72u          /* blocks that one record can span */
 #define QUEUES_MAX 65536u          /* of one topic */
 #define RETRY_PREFIX "%RETRY%"
 #define DLQ_PREFIX "%DLQ%"
@@ -70,6 +71,7 @@ struct topic {
 	uint32_t n_queues;         /* max(read, write) ever had: queues[] never shrinks in one incarnation */
 	struct queue **queues;     /* [n_queues], made on first use: NULL is an empty queue */
 	bool system;               /* cannot be dropped */
+	bool changed;              /* somebody defined it: a system topic is else what the settings say */
 	bool sendable;             /* users may send to it */
 	bool dead;                 /* dropped; freed when nothing points at it any more */
 	uint32_t refs;             /* pending appends, waiting pulls, leases */
@@ -193,6 +195,8 @@ enum status topic_check_name(struct slice name, size_t max);        /* BAD_NAME 
 enum status topic_put(struct eng *g, struct slice name, const struct topic_conf *c, struct engine_ask *ask, struct topic **ret_topic);
 /* The queue, made on first use; NULL when id is outside [0, n_queues). */
 struct queue *topic_queue(struct eng *g, struct topic *t, int32_t id);
+/* The same for a queue that a stored message names: its topic may have had more queues then than it has now. NULL: no topic has so many. */
+struct queue *topic_queue_stored(struct eng *g, struct topic *t, int32_t id);
 /* The same, but NULL too for one that never had a message. */
 struct queue *topic_queue_peek(struct topic *t, int32_t id);
 static inline void topic_hold(struct topic *t) { t->refs++; }

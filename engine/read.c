@@ -16,7 +16,6 @@
 #define PULL_BYTES_MAX (8u << 20)
 #define EXAMINE_MAX 8192u     /* entries looked at for one answer: a filter that lets nothing through ends with NO_MATCH */
 #define PIECES_MAX 1024u      /* runs of bytes in one answer */
-#define RECORD_PIECES 72u     /* blocks that one record can span */
 
 struct pull {
 	struct engine_pull *r;
@@ -30,7 +29,7 @@ struct pull {
 	struct clog_wait wait;      /* linked: waits for a block */
 	struct list link;           /* ready list, or all */
 	uint64_t deadline;          /* mono ns; 0: does not wait */
-	bool expired, cancelled, gone;
+	bool expired, cancelled;
 	uint64_t from;
 };
 
@@ -145,6 +144,8 @@ static void pull_answer(struct pull *p, enum status st, unsigned n_pieces)
 {
 	struct eng *g = p->g;
 	struct engine_pull *r = p->r;
+	log_trace(g->log, "pull", "topic=%s queue=%d from=%llu count=%u next=%llu status=%s", p->topic->name, p->queue->id, (unsigned long long)p->from,
+		r->count, (unsigned long long)r->next, status_name(st));
 	pull_unlink(p);
 	r->pieces = g->reader->pieces;
 	r->n_pieces = n_pieces;
@@ -172,6 +173,32 @@ static unsigned join_pieces(struct piece *v, unsigned n, unsigned more)
 		}
 	}
 	return n + more;
+}
+
+/*
+ * Bytes that came from the disk are checked before anybody gets them; what this process wrote itself and still has in memory is as it was made. A
+ * damaged record is said, counted and left out: its reader would otherwise stand before it for ever.
+ */
+static bool is_sound(struct eng *g, const struct qentry *e, const struct piece *v, unsigned n)
+{
+	struct record r;
+	struct slice bytes = v[0].bytes;
+	bool cold = false;
+	for (unsigned i = 0; i < n; i++)
+		cold |= clog_piece_cold(&v[i]);
+	if (!cold)
+		return true;
+	if (n > 1) {
+		buf_reset(&g->scratch);
+		for (unsigned i = 0; i < n; i++)
+			buf_slice(&g->scratch, v[i].bytes);
+		bytes = buf_view(&g->scratch);
+	}
+	if (record_check(bytes, e->position, e->position < g->crc_from, &r) == ST_OK)
+		return true;
+	eng_count(g, STAT_DAMAGED_RECORDS_TOTAL, 1);
+	log_error(g->log, "read", "position=%llu size=%u event=damaged left out", (unsigned long long)e->position, e->size);
+	return false;
 }
 
 /* Collects messages from p->from on. OK, NO_MATCH (next is behind what was examined), BUSY (a block is being read), EMPTY. */
@@ -206,6 +233,8 @@ static enum status pull_collect(struct pull *p, unsigned *ret_pieces)
 			st = eng_record_pieces(g, &e[i], v + pieces, RECORD_PIECES, &more, r->count == 0 ? &p->wait : NULL);
 			if (st != ST_OK || pieces >= PIECES_MAX)
 				goto out;
+			if (!is_sound(g, &e[i], v + pieces, more))
+				continue;
 			pieces = join_pieces(v, pieces, more);
 			r->count++;
 			r->bytes += e[i].size;
@@ -237,6 +266,7 @@ static void pull_wait(struct pull *p)
 		eng_timer_set(g, &p->timer, p->deadline);
 		g->stats[STAT_PULLS_WAITING]++;
 		eng_count(g, STAT_PULLS_WAITED_TOTAL, 1);
+		log_trace(g->log, "pull", "topic=%s queue=%d from=%llu event=waits", p->topic->name, p->queue->id, (unsigned long long)p->from);
 	}
 	list_remove(&p->link);
 	list_push(&g->reader->waiting, &p->link);
@@ -250,8 +280,8 @@ static void pull_try(struct pull *p)
 	unsigned pieces = 0;
 	r->count = r->bytes = 0;
 	r->next = p->from;
-	if (p->cancelled || p->gone || p->wait.failed) {
-		pull_answer(p, p->cancelled ? ST_CLOSED : p->gone ? ST_NO_TOPIC : ST_IO, 0);
+	if (p->cancelled || p->topic->dead || p->wait.failed) {
+		pull_answer(p, p->cancelled ? ST_CLOSED : p->topic->dead ? ST_NO_TOPIC : ST_IO, 0);
 		return;
 	}
 	if (queue_trim(g, p->queue) == ST_BUSY) { /* where the queue begins is being found out */
@@ -365,16 +395,11 @@ bool read_turn(struct eng *g)
 
 void read_topic_dropped(struct eng *g, struct topic *t)
 {
-	struct list *lists[] = {&g->reader->waiting, &g->reader->ready};
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		LIST_EACH_SAFE(lists[i], n, next) {
-			struct pull *p = container_of(n, struct pull, link);
-			if (p->topic == t) {
-				p->gone = true;
-				if (i == 0)
-					pull_ready(p);
-			}
-		}
+	LIST_EACH_SAFE(&g->reader->waiting, n, next) {
+		struct pull *p = container_of(n, struct pull, link);
+		if (p->topic == t)
+			pull_ready(p); /* pull_try sees that it is dead; those that are ready already see it too */
+	}
 }
 
 void read_close(struct eng *g)

@@ -367,6 +367,32 @@ static void test_rot_is_refused(void **state)
 	world_fini(&w);
 }
 
+static void test_damaged_record_is_left_out(void **state)
+{
+	struct world w;
+	struct answer r;
+	size_t n;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	uint64_t second = 0;
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("a body"), "", &r), ST_OK);
+		second = i == 1 ? r.u.send.position : second;
+	}
+	world_close(&w);
+	memdisk_bytes(&w.disk, "commitlog/00000000000000000000", &n)[second + RECORD_AT_BODY] ^= 1;
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(pull(&w, "orders", 0, 0, &r), ST_OK);
+	assert_int_equal(r.u.pull.count, 4);
+	assert_int_equal(r.u.pull.next, 5);
+	buf_fini(&r.bytes);
+	assert_int_equal(pull(&w, "orders", 0, 1, &r), ST_OK);
+	assert_int_equal(first_record(&r).queue_offset, 2);
+	buf_fini(&r.bytes);
+	world_fini(&w);
+}
+
 static void test_topic_incarnations(void **state)
 {
 	struct world w;
@@ -541,6 +567,7 @@ int main(void)
 		cmocka_unit_test(test_io_error_poisons),
 		cmocka_unit_test(test_foreign_folder_is_refused),
 		cmocka_unit_test(test_rot_is_refused),
+		cmocka_unit_test(test_damaged_record_is_left_out),
 		cmocka_unit_test(test_topic_incarnations),
 		cmocka_unit_test(test_find_and_view),
 		cmocka_unit_test(test_index_is_rebuilt),
