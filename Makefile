@@ -12,6 +12,10 @@ STEPS ?= 200
 CRASHES ?= 100000
 SECONDS ?= 10
 
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo " ")
+
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS_release := -O2 -g
 CFLAGS_debug := -O0 -g
@@ -52,7 +56,8 @@ all: build/gantry
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(say) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 # An archive is made anew, so that the object of a removed source does not stay in it.
 $(B)/core.a: $(call obj,$(CORE_SRC))
@@ -61,10 +66,12 @@ $(B)/testlib.a: $(call obj,$(TESTLIB_SRC))
 $(B)/core.a $(B)/edge.a $(B)/testlib.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(say) AR $@
+	$(Q)ar rcs $@ $^
 
 $(B)/gantry: $(B)/app/main.o $(B)/edge.a $(B)/core.a
-	$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(B)/edge.a $(B)/core.a -Wl,--end-group $(LDLIBS) -o $@
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_$(BUILD)) $< -Wl,--start-group $(B)/edge.a $(B)/core.a -Wl,--end-group $(LDLIBS) -o $@
 
 build/gantry: $(B)/gantry
 	@ln -sf $(patsubst build/%,%,$<) $@
@@ -72,16 +79,20 @@ build/gantry: $(B)/gantry
 # The helpers whose headers a test includes come before the archives: two of them may have a function of the same name.
 helpers = $$(grep -oh 'tests/[a-z]*/[a-z0-9_]*\.h' $(<:.o=.d) | sort -u | sed 's|.*|$(B)/&|; s|h$$|o|' | xargs -r ls 2>/dev/null)
 $(UNIT_BIN): $(B)/%: $(B)/%.o $(LIBS)
-	$(CC) $(LDFLAGS_$(BUILD)) $< $(helpers) -Wl,--start-group $(LIBS) -Wl,--end-group -lcmocka $(LDLIBS) -o $@
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_$(BUILD)) $< $(helpers) -Wl,--start-group $(LIBS) -Wl,--end-group -lcmocka $(LDLIBS) -o $@
 $(B)/sim: $(call obj,$(SIM_MAIN)) $(LIBS)
-	$(CC) $(LDFLAGS_$(BUILD)) $(call obj,$(SIM_MAIN)) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_$(BUILD)) $(call obj,$(SIM_MAIN)) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
 $(FUZZ_BIN): $(B)/%: $(B)/%.o $(LIBS)
-	$(CC) $(LDFLAGS_$(BUILD)) $< $(helpers) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_$(BUILD)) $< $(helpers) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -o $@
 # The load generator and the bare loops need nothing of ours.
 $(B)/tests/bench/load: $(call obj,$(filter-out tests/bench/bare.c,$(BENCH_SRC)))
 $(B)/tests/bench/bare: $(B)/tests/bench/bare.o
 $(BENCH_BIN):
-	$(CC) $(LDFLAGS_$(BUILD)) $^ -o $@
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_$(BUILD)) $^ -o $@
 
 # ---- Running and testing ------------------------------------------------------------------------------------------------
 
