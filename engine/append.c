@@ -190,7 +190,7 @@ static void index_pending(struct eng *g, const struct pending *p)
 
 void append_visible(struct eng *g)
 {
-	uint64_t visible = clog_visible(&g->clog);
+	uint64_t visible = clog_visible(&g->clog), before = g->ring_n;
 	while (g->ring_n > 0) {
 		struct pending p = g->ring[g->ring_head & (g->ring_cap - 1)];
 		if (p.position + p.size > visible)
@@ -206,6 +206,8 @@ void append_visible(struct eng *g)
 		if (p.queue != NULL)
 			topic_drop_ref(g, p.queue->topic);
 	}
+	if (g->ring_n < before)
+		log_trace(g->log, "append", "visible to=%llu records=%llu", (unsigned long long)visible, (unsigned long long)(before - g->ring_n));
 }
 
 void append_fail(struct eng *g, enum status st)

@@ -260,6 +260,7 @@ uint64_t engine_turn(struct engine *e)
 	uint64_t clog_due = clog_turn(&g->clog, g->now_ns);
 	send_parked_retry(g);
 	state_flush(g);
+	uint64_t durable = g->clog.durable;
 	clog_flush(&g->clog, g->now_ns, g->closing);
 	g->flushed_tail = g->clog.tail;
 	append_visible(g);
@@ -271,6 +272,7 @@ uint64_t engine_turn(struct engine *e)
 	again |= lookup_turn(g);
 	fire_done(g);
 	again |= read_turn(g);
+	again |= g->clog.durable != durable && !list_empty(&g->parked); /* what they waited for has come */
 	topics_bury(g);
 	if (g->closing && closed_enough(g)) {
 		void (*closed)(void *) = g->closed;

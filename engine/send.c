@@ -341,6 +341,7 @@ static bool park(struct eng *g, struct engine_send *r)
 	p->default_topic = slice_dup(r->default_topic);
 	g->parked_bytes += p->bytes;
 	list_push(&g->parked, &p->link);
+	log_trace(g->log, "send", "topic=%.*s event=parked bytes=%zu", (int)p->msg.topic.n, (const char *)p->msg.topic.p, g->parked_bytes);
 	return true;
 }
 

@@ -1,0 +1,152 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/* Stories that reach over several parts of the engine: waiting pulls, delays, snapshots, retention. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine/eng.h"
+#include "tests/lib/trace.h"
+
+static void test_a_waiting_pull_is_woken(void **state)
+{
+	struct trace t;
+	struct trace_send a;
+	struct trace_pull p, q;
+	(void)state;
+	trace_init(&t);
+	trace_open(&t);
+	trace_pull(&t, &p, "pull", 0, 1000);
+	trace_run(&t, 100);
+	trace_send(&t, &a, "a", 100, "");
+	trace_run(&t, 100);
+	trace_pull(&t, &q, "late", 1, 300);
+	trace_run(&t, 1000);
+	trace_expect(&t,
+		"[   0] client > pull\n"
+		"[   0] pull topic=orders queue=0 from=0 event=waits\n"
+		"[ 100] client > a\n"
+		"[ 100] clog write from=347 to=606\n"
+		"[ 100] clog sync to=606\n"
+		"[ 110] clog durable to=606\n"
+		"[ 110] append visible to=606 records=1\n"
+		"[ 110] client < a OK offset=0 durable=1\n"
+		"[ 110] pull topic=orders queue=0 from=0 count=1 next=1 status=OK\n"
+		"[ 110] client < pull OK count=1\n"
+		"[ 200] client > late\n"
+		"[ 200] pull topic=orders queue=0 from=1 event=waits\n"
+		"[ 500] pull topic=orders queue=0 from=1 count=0 next=1 status=EMPTY\n"
+		"[ 500] client < late EMPTY count=0\n");
+	trace_fini(&t);
+}
+
+static void test_a_delay_is_parked_and_copied(void **state)
+{
+	struct trace t;
+	struct trace_send a;
+	struct trace_pull p;
+	(void)state;
+	trace_init(&t);
+	trace_open(&t);
+	trace_pull(&t, &p, "pull", 0, 5000);
+	trace_send(&t, &a, "a", 100, "DELAY\0011\2");
+	trace_run(&t, 3000);
+	trace_expect(&t,
+		"[   0] client > pull\n"
+		"[   0] client > a\n"
+		"[   0] delay level=1 in_ms=1000 event=parked\n"
+		"[   0] clog write from=347 to=656\n"
+		"[   0] clog sync to=656\n"
+		"[   0] pull topic=orders queue=0 from=0 event=waits\n"
+		"[  10] clog durable to=656\n"
+		"[  10] append visible to=656 records=1\n"
+		"[  10] client < a OK offset=0 durable=1\n"
+		"[1000] delay level=1 position=347 event=due\n"
+		"[1000] clog write from=656 to=915\n"
+		"[1000] clog sync to=915\n"
+		"[1010] clog durable to=915\n"
+		"[1010] append visible to=915 records=1\n"
+		"[1010] pull topic=orders queue=0 from=0 count=1 next=1 status=OK\n"
+		"[1010] client < pull OK count=1\n");
+	trace_fini(&t);
+}
+
+static void test_a_snapshot(void **state)
+{
+	struct trace t;
+	struct trace_send a;
+	(void)state;
+	trace_init(&t);
+	trace_open(&t);
+	snapshot_want(eng_of(t.w.engine));
+	trace_run(&t, 5);
+	trace_send(&t, &a, "a", 100, "");
+	trace_run(&t, 200);
+	trace_expect(&t,
+		"[   0] snapshot position=347 event=begun\n"
+		"[   0] snapshot position=347 bytes=# event=written\n"
+		"[   5] client > a\n"
+		"[   5] clog write from=347 to=606\n"
+		"[   5] clog sync to=606\n"
+		"[  15] clog durable to=606\n"
+		"[  15] append visible to=606 records=1\n"
+		"[  15] client < a OK offset=0 durable=1\n"
+		"[  30] snapshot position=347 event=synced\n"
+		"[  30] snapshot position=347 event=read-back\n"
+		"[  30] snapshot position=347 bytes=# event=done\n");
+	trace_fini(&t);
+}
+
+/* A segment goes only when two snapshots cover it. */
+static void test_retention(void **state)
+{
+	struct trace t;
+	struct trace_send s;
+	(void)state;
+	trace_init(&t);
+	trace_open(&t);
+	for (int i = 0; i < 10; i++) {
+		trace_send(&t, &s, "fill", 120000, "");
+		trace_run(&t, 100);
+	}
+	eng_of(t.w.engine)->conf.retain_bytes = 64u << 10;
+	trace_begin(&t);
+	trace_run(&t, 3000);
+	trace_send(&t, &s, "a", 100, "");
+	trace_run(&t, 3000);
+	trace_expect(&t,
+		"[   0] snapshot position=1289038 event=begun\n"
+		"[   0] snapshot position=1289038 bytes=# event=written\n"
+		"[  40] snapshot position=1289038 event=synced\n"
+		"[  40] snapshot position=1289038 event=read-back\n"
+		"[  40] snapshot position=1289038 bytes=# event=done\n"
+		"[3000] client > a\n"
+		"[3000] clog write from=1289038 to=1289297\n"
+		"[3000] clog sync to=1289297\n"
+		"[3010] clog durable to=1289297\n"
+		"[3010] append visible to=1289297 records=1\n"
+		"[3010] client < a OK offset=10 durable=1\n"
+		"[4000] snapshot position=1289297 event=begun\n"
+		"[4000] snapshot position=1289297 bytes=# event=written\n"
+		"[4030] snapshot position=1289297 event=synced\n"
+		"[4030] snapshot position=1289297 event=read-back\n"
+		"[4030] snapshot position=1289297 bytes=# event=done\n"
+		"[5000] janitor segment=0 event=dropped\n");
+	trace_fini(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_waiting_pull_is_woken),
+		cmocka_unit_test(test_a_delay_is_parked_and_copied),
+		cmocka_unit_test(test_a_snapshot),
+		cmocka_unit_test(test_retention),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
