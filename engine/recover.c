@@ -254,7 +254,7 @@ static enum status index_message(struct eng *g, const struct record *r, bool reb
 	struct topic *t = topic_find(g, r->topic);
 	if (t == NULL || r->position < t->incarnation)
 		return ST_OK; /* of a topic that was dropped later */
-	struct queue *q = topic_queue(g, t, r->queue);
+	struct queue *q = topic_queue_stored(g, t, r->queue);
 	if (q == NULL)
 		return ST_CORRUPT;
 	if (rebuild && q->index.next == 0 && q->index.first == 0 && r->queue_offset > 0) {
@@ -462,6 +462,32 @@ static enum status renew_index(struct eng *g, char *why, size_t n)
 	return st;
 }
 
+/*
+ * A snapshot is only made of what is durable: a log that ends before it has lost its files, and must not be taken for an empty one. The segment that
+ * it ends in begins with a record; where zeros stand, the file was lost and made anew.
+ */
+static enum status check_reach(struct eng *g, struct walker *w, uint64_t position, char *why, size_t n)
+{
+	static const uint8_t zeros[RECORD_BLANK_SIZE];
+	const struct segment *s = position == 0 ? NULL : clog_segment(&g->clog, position - 1);
+	struct slice b;
+	char path[40];
+	if (position == 0)
+		return ST_OK;
+	if (s == NULL) {
+		snprintf(why, n, CLOG_DIR ": the segment of position %llu is missing, although the log was durable up to there", (unsigned long long)position - 1);
+		return ST_CORRUPT;
+	}
+	clog_path(path, s->start);
+	enum status st = window(w, s->start, sizeof zeros, &b);
+	if (st == ST_OK && (b.n < sizeof zeros || memcmp(b.p, zeros, sizeof zeros) == 0))
+		st = ST_CORRUPT;
+	if (st != ST_OK)
+		snprintf(why, n, "%s: empty at byte 0 (position %llu), although the log was durable up to position %llu", path, (unsigned long long)s->start,
+			(unsigned long long)position);
+	return st;
+}
+
 static enum status load_state(struct eng *g, struct walker *w, uint64_t *ret_from, char *why, size_t n)
 {
 	struct snapshot_head head = {0};
@@ -476,6 +502,8 @@ static enum status load_state(struct eng *g, struct walker *w, uint64_t *ret_fro
 		ki_load(g->ki, 0);
 		return renew_index(g, why, n);
 	}
+	if (st == ST_OK)
+		st = check_reach(g, w, head.position, why, n);
 	if (st != ST_OK)
 		return st;
 	w->mark = u64_max(head.durable, head.position);

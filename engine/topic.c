@@ -39,15 +39,19 @@ static uint32_t conf_queues(const struct topic_conf *c)
 	return c->read_queues > c->write_queues ? c->read_queues : c->write_queues;
 }
 
+static void grow_queues(struct eng *g, struct topic *t, uint32_t n)
+{
+	if (n <= t->n_queues)
+		return;
+	t->queues = mem_grow(t->queues, n * sizeof *t->queues);
+	memset(t->queues + t->n_queues, 0, (n - t->n_queues) * sizeof *t->queues);
+	g->stats[STAT_QUEUES] += n - t->n_queues;
+	t->n_queues = n;
+}
+
 static void set_conf(struct eng *g, struct topic *t, const struct topic_conf *c)
 {
-	uint32_t n = conf_queues(c);
-	if (n > t->n_queues) {
-		t->queues = mem_grow(t->queues, n * sizeof *t->queues);
-		memset(t->queues + t->n_queues, 0, (n - t->n_queues) * sizeof *t->queues);
-		g->stats[STAT_QUEUES] += n - t->n_queues;
-		t->n_queues = n;
-	}
+	grow_queues(g, t, conf_queues(c));
 	t->conf = *c;
 	g->topics_version++;
 }
@@ -169,6 +173,15 @@ struct queue *topic_queue(struct eng *g, struct topic *t, int32_t id)
 	return q;
 }
 
+struct queue *topic_queue_stored(struct eng *g, struct topic *t, int32_t id)
+{
+	CHECK(g->recovering);
+	if (id < 0 || (uint32_t)id >= QUEUES_MAX)
+		return NULL;
+	grow_queues(g, t, (uint32_t)id + 1);
+	return topic_queue(g, t, id);
+}
+
 enum status queue_find_position(struct eng *g, struct queue *q, uint64_t position, uint64_t *ret)
 {
 	uint64_t first;
@@ -240,6 +253,7 @@ static enum status apply_put(struct eng *g, struct slice payload, uint64_t posit
 	if (creates)
 		incarnation = position;
 	if (t != NULL && t->system) {
+		t->changed = true;
 		set_conf(g, t, &c);
 		return ST_OK;
 	}
@@ -276,8 +290,9 @@ enum status topic_queue_apply(struct eng *g, struct slice payload)
 	if (!state_get_name(&payload, &name) || !state_get_u64(&payload, &incarnation) || !state_get_u32(&payload, &id))
 		return ST_CORRUPT;
 	struct topic *t = topic_find(g, name);
-	if (t == NULL || t->incarnation != incarnation || id >= t->n_queues || t->queues[id] != NULL)
+	if (t == NULL || t->incarnation != incarnation || id >= QUEUES_MAX || topic_queue_peek(t, (int32_t)id) != NULL)
 		return ST_CORRUPT;
+	grow_queues(g, t, id + 1); /* the topic may have had more queues than its definition says today */
 	struct queue *q = mem_new(sizeof *q);
 	q->topic = t;
 	q->id = (int32_t)id;
@@ -309,7 +324,8 @@ bool topics_state_all(struct eng *g, struct buf *items, size_t max, uint64_t *cu
 				return true;
 			}
 			if (step == 0) {
-				put_topic_item(items, topic_name(t), &t->conf, t->incarnation);
+				if (!t->system || t->changed) /* else the settings of the next start say what it is */
+					put_topic_item(items, topic_name(t), &t->conf, t->incarnation);
 				continue;
 			}
 			struct queue *q = t->queues[step - 1];
@@ -434,6 +450,7 @@ enum status topic_put(struct eng *g, struct slice name, const struct topic_conf 
 			t = topic_new(g, name, c, position);
 		else
 			set_conf(g, t, c);
+		t->changed = true;
 		topic_hold(t);
 		append_last(g)->arg = (uint64_t)(uintptr_t)t;
 		log_info(g->log, "topic", "topic=%s event=put read=%u write=%u perm=%u incarnation=%llu", t->name, c->read_queues, c->write_queues, c->perm,

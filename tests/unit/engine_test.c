@@ -420,6 +420,85 @@ static void test_topic_incarnations(void **state)
 	world_fini(&w);
 }
 
+static enum status put_topic(struct world *w, const char *name, uint32_t queues)
+{
+	struct answer r = {0};
+	r.u.ask.done = on_done;
+	r.u.topic.name = slice_str(name);
+	r.u.topic.conf = (struct topic_conf){.read_queues = queues, .write_queues = queues, .perm = PERM_READ | PERM_WRITE};
+	engine_topic_put(w->e, &r.u.topic);
+	return finish(w, &r);
+}
+
+static void test_fewer_queues_survive_a_restart(void **state)
+{
+	(void)state;
+	for (int by_snapshot = 0; by_snapshot < 2; by_snapshot++) {
+		struct world w;
+		struct answer r;
+		world_init(&w);
+		assert_int_equal(world_open(&w), ST_OK);
+		assert_int_equal(put_topic(&w, "wide", 8), ST_OK);
+		assert_int_equal(send_props(&w, "wide", 7, SLICE_LIT("far"), "", &r), ST_OK);
+		assert_int_equal(send_props(&w, "TBW102", 7, SLICE_LIT("far"), "", &r), ST_OK);
+		assert_int_equal(put_topic(&w, "wide", 4), ST_OK);
+		if (by_snapshot)
+			world_close(&w);
+		else
+			engine_abandon(w.e);
+		w.conf.default_queues = 2;
+		assert_int_equal(world_open(&w), ST_OK);
+		assert_int_equal(put_topic(&w, "wide", 8), ST_OK);
+		assert_int_equal(pull(&w, "wide", 7, 0, &r), ST_OK);
+		assert_true(slice_eq_str(first_record(&r).body, "far"));
+		buf_fini(&r.bytes);
+		world_fini(&w);
+	}
+}
+
+/* What nobody defined follows the settings of each start, not those of the start that a snapshot comes from. */
+static void test_settings_win_over_snapshots(void **state)
+{
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	w.conf.auto_create_topic = false;
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("a"), "", &r), ST_NO_TOPIC);
+	world_close(&w);
+	w.conf.auto_create_topic = true;
+	assert_int_equal(world_open(&w), ST_OK);
+	assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("a"), "", &r), ST_OK);
+	world_fini(&w);
+}
+
+static void test_a_lost_log_is_not_an_empty_one(void **state)
+{
+	(void)state;
+	for (int removed = 0; removed < 2; removed++) {
+		struct world w;
+		struct answer r;
+		struct disk_file *f;
+		uint64_t size;
+		const char *path = "commitlog/00000000000000000000";
+		world_init(&w);
+		assert_int_equal(world_open(&w), ST_OK);
+		assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("a"), "", &r), ST_OK);
+		world_close(&w);
+		if (removed) {
+			assert_int_equal(w.disk.disk.ops->remove(&w.disk.disk, path), ST_OK);
+		} else {
+			assert_int_equal(w.disk.disk.ops->open(&w.disk.disk, path, DISK_WRITE, &f, &size), ST_OK);
+			assert_int_equal(f->ops->truncate(f, 0), ST_OK);
+			f->ops->close(f);
+		}
+		for (int again = 0; again < 2; again++)
+			assert_int_equal(world_open(&w), ST_CORRUPT);
+		world_fini(&w);
+	}
+}
+
 static void test_find_and_view(void **state)
 {
 	struct world w;
@@ -569,6 +648,9 @@ int main(void)
 		cmocka_unit_test(test_rot_is_refused),
 		cmocka_unit_test(test_damaged_record_is_left_out),
 		cmocka_unit_test(test_topic_incarnations),
+		cmocka_unit_test(test_fewer_queues_survive_a_restart),
+		cmocka_unit_test(test_settings_win_over_snapshots),
+		cmocka_unit_test(test_a_lost_log_is_not_an_empty_one),
 		cmocka_unit_test(test_find_and_view),
 		cmocka_unit_test(test_index_is_rebuilt),
 		cmocka_unit_test(test_retention_by_size),
