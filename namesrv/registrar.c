@@ -49,8 +49,10 @@ struct peer {
 	enum said waiting;      /* what the answer that is awaited was about */
 	int32_t opaque;
 	uint64_t heard;         /* change number that was said, and not refused */
+	uint64_t known;         /* likewise, and confirmed: routes have it */
 	bool all;               /* everything was said on this connection */
 	uint64_t dial_due, all_due, changes_due, answer_due;
+	uint64_t rest_due;      /* changes that come before it wait for it: topics were said a moment ago */
 	uint64_t pause_ns;      /* before the next attempt to connect */
 	unsigned rounds;        /* full registrations so far */
 };
@@ -173,10 +175,8 @@ static void changed(struct registrar *r)
 {
 	r->change++;
 	r->changed_ms = clock_wall_ms(r->env.clock);
-	uint64_t due = clock_mono_ns(r->env.clock) + r->conf.coalesce_ms * MS_NS;
 	for (unsigned i = 0; i < r->n_peers; i++)
-		if (r->peers[i].changes_due == NEVER)
-			r->peers[i].changes_due = due;
+		r->peers[i].changes_due = r->peers[i].rest_due;
 }
 
 void registrar_topic(struct registrar *r, const struct wire_topic *topic)
@@ -209,6 +209,22 @@ void registrar_topic_drop(struct registrar *r, struct slice topic)
 	mem_free(t);
 	r->change++;
 	r->changed_ms = clock_wall_ms(r->env.clock);
+}
+
+uint64_t registrar_said(const struct registrar *r)
+{
+	CHECK_OBJ(r, REGISTRAR_MAGIC);
+	return r->change;
+}
+
+uint64_t registrar_known(const struct registrar *r)
+{
+	uint64_t known = UINT64_MAX;
+	CHECK_OBJ(r, REGISTRAR_MAGIC);
+	for (unsigned i = 0; i < r->n_peers; i++)
+		if (r->peers[i].state == UP && r->closed == NULL)
+			known = u64_min(known, r->peers[i].known);
+	return known;
 }
 
 /* ---- Saying things ----------------------------------------------------------------------------------------------- */
@@ -260,6 +276,7 @@ static void send_topics(struct peer *p, uint64_t after)
 	buf_slice(&r->out, buf_view(&r->body));
 	p->heard = r->change;
 	p->changes_due = NEVER;
+	p->rest_due = clock_mono_ns(r->env.clock) + r->conf.coalesce_ms * MS_NS;
 	send(p, after == 0 ? ALL : CHANGES);
 }
 
@@ -292,6 +309,7 @@ static void idle(struct peer *p)
 	p->conn = NULL;
 	p->waiting = NOTHING;
 	p->all = false;
+	p->known = 0; /* it may come back without any memory of us */
 	p->all_due = p->answer_due = NEVER;
 	p->dial_due = clock_mono_ns(r->env.clock) + p->pause_ns;
 	p->pause_ns = u64_min(p->pause_ns * 2, r->conf.retry_max_ms * MS_NS);
@@ -351,6 +369,7 @@ static void answered(struct peer *p, const struct wire_cmd *cmd)
 			log_info(r->env.log, "registrar", "server=%s:%u broker=%s registered topics=%zu", p->host, p->port, r->broker,
 			         r->names.count);
 		p->all = p->all || what == ALL;
+		p->known = p->heard;
 		p->pause_ns = r->conf.retry_ms * MS_NS;
 		return;
 	}

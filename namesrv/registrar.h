@@ -4,7 +4,8 @@
  */
 /*
  * What a broker tells name servers in other processes: its address and all its topics (103) when it starts, 10 s later
- * and then every 30 s; topics that were created or changed within 100 ms together in one smaller 103; 104 when it stops.
+ * and then every 30 s; a topic that was created or changed at once, in a smaller 103, and those that change within 100 ms
+ * after one together in the next; 104 when it stops.
  *
  * It keeps a connection to each server, and says everything at once when one had to be made anew or a server refused
  * something. A server that cannot be reached is tried again after a second, then after twice as long each time, up to
@@ -36,7 +37,7 @@ struct registrar_conf {
 	uint32_t every_ms;             /* between all others */
 	uint32_t retry_ms;             /* first pause before a connection is tried again; doubles up to retry_max_ms */
 	uint32_t retry_max_ms;
-	uint32_t coalesce_ms;          /* changes of topics wait so long for more of them */
+	uint32_t coalesce_ms;          /* after changes of topics were said, further ones wait until so long has passed */
 	uint32_t timeout_ms;           /* to connect; also to answer */
 	uint32_t close_ms;             /* how long registrar_close waits for the answers */
 	uint32_t max_servers;
@@ -57,6 +58,13 @@ void registrar_topic(struct registrar *r, const struct wire_topic *topic);
  * broker).
  */
 void registrar_topic_drop(struct registrar *r, struct slice topic);
+/*
+ * Whoever is told that a topic is there asks a name server for it next. So the teller can wait: the topic of the last
+ * registrar_topic has the number registrar_said; every server that is connected has confirmed the changes up to number
+ * registrar_known. Servers that cannot be reached do not count: with none connected, all is known.
+ */
+uint64_t registrar_said(const struct registrar *r);
+uint64_t registrar_known(const struct registrar *r);
 /*
  * Does what is due; returns the next deadline in mono ns, NEVER for none. The process calls it after every poll of its
  * loop, because what the calls above and the streams bring about is done here.

@@ -352,35 +352,67 @@ static void everything_is_said_at_once_again_and_every_30_seconds(void **state)
 	assert_int_equal(servers[0].dials, 1);
 }
 
-static void changes_go_together_after_100_ms(void **state)
+static void a_change_goes_at_once_and_those_right_after_it_together(void **state)
 {
 	(void)state;
 	server_up(0);
 	start("ns0:9876");
 	run_to(2 * SEC_NS);
 	topic("B");
-	run_to(now_ns + 50 * MS_NS);
-	topic("C");
-	topic("B");
-	run_to(now_ns + 49 * MS_NS);
-	assert_int_equal(servers[0].registers, 1);
-	assert_false(knows(0, "B"));
-	run_to(now_ns + 2 * MS_NS);
+	topic("E");
+	assert_int_equal(registrar_known(r), registrar_said(r) - 2);
+	registrar_turn(r);
+	step();
 	assert_int_equal(servers[0].registers, 2);
 	assert_int_equal(servers[0].topics, 2);
-	assert_true(knows(0, "B") && knows(0, "C"));
-	assert_false(servers[0].packed);
-	topic("D");
-	run_to(now_ns + 101 * MS_NS);
+	assert_true(knows(0, "B") && knows(0, "E"));
+	assert_int_equal(registrar_known(r), registrar_said(r));
+	uint64_t at = now_ns;
+	run_to(at + 50 * MS_NS);
+	topic("C");
+	topic("B");
+	run_to(at + 99 * MS_NS);
+	assert_int_equal(servers[0].registers, 2);
+	assert_false(knows(0, "C"));
+	assert_true(registrar_known(r) < registrar_said(r));
+	run_to(at + 101 * MS_NS);
 	assert_int_equal(servers[0].registers, 3);
+	assert_int_equal(servers[0].topics, 2);
+	assert_true(knows(0, "C"));
+	assert_int_equal(registrar_known(r), registrar_said(r));
+	assert_false(servers[0].packed);
+	run_to(at + 500 * MS_NS);
+	topic("D");
+	registrar_turn(r);
+	step();
+	assert_int_equal(servers[0].registers, 4);
 	assert_int_equal(servers[0].topics, 1);
 	registrar_topic_drop(r, SLICE_LIT("D"));
 	registrar_topic_drop(r, SLICE_LIT("never was"));
 	run_to(now_ns + 500 * MS_NS);
-	assert_int_equal(servers[0].registers, 3);
-	run_to(12 * SEC_NS);
 	assert_int_equal(servers[0].registers, 4);
-	assert_int_equal(servers[0].topics, 4);
+	run_to(12 * SEC_NS);
+	assert_int_equal(servers[0].registers, 5);
+	assert_int_equal(servers[0].topics, 5);
+}
+
+static void only_connected_servers_are_waited_for(void **state)
+{
+	(void)state;
+	server_up(0);
+	start("ns0:9876;ns1:9876");
+	assert_true(registrar_known(r) == UINT64_MAX);
+	run_to(2 * SEC_NS);
+	topic("B");
+	assert_true(registrar_known(r) < registrar_said(r));
+	run_to(now_ns + SEC_NS);
+	assert_true(registrar_known(r) >= registrar_said(r));
+	servers[0].mute = true;
+	topic("C");
+	run_to(now_ns + SEC_NS);
+	assert_true(registrar_known(r) < registrar_said(r));
+	server_down(0);
+	assert_true(registrar_known(r) == UINT64_MAX);
 }
 
 static void a_refused_change_makes_everything_be_said_again(void **state)
@@ -555,7 +587,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(everything_is_said_at_once_again_and_every_30_seconds), T(changes_go_together_after_100_ms),
+		T(everything_is_said_at_once_again_and_every_30_seconds), T(a_change_goes_at_once_and_those_right_after_it_together),
+		T(only_connected_servers_are_waited_for),
 			T(a_refused_change_makes_everything_be_said_again),
 		T(a_server_that_was_away_hears_everything_when_it_is_back),
 			T(a_server_that_does_not_answer_is_left_and_tried_again), T(closing_says_good_bye),
