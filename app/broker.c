@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "app/fronts.h"
+#include "app/gate.h"
 #include "app/process.h"
 #include "base/mem.h"
 #include "base/obj.h"
@@ -42,6 +43,7 @@ struct broker {
 	struct namesrv *ns;          /* NULL: off */
 	struct dial *dial;
 	struct registrar *registrar; /* NULL: before the topics are known, and after it closed */
+	struct gate gate;
 	struct engine_watch watch;
 	struct engine_topics topics; /* the first question: which are there */
 	char addr[ADDR_MAX];         /* "ip:port" that clients use */
@@ -73,8 +75,11 @@ static void topic_changed(struct engine_watch *w, const struct topic_info *t, bo
 	struct broker *b = container_of(w, struct broker, watch);
 
 	/* A broker that stops has left the name servers: they want no more topics of it. */
-	if (b->stage == RUNNING)
-		tell_topic(b, t, dropped);
+	if (b->stage != RUNNING)
+		return;
+	tell_topic(b, t, dropped);
+	if (!dropped && b->registrar != NULL && registrar_known(b->registrar) < registrar_said(b->registrar))
+		gate_topic(&b->gate, t->name, registrar_said(b->registrar));
 }
 
 static bool open_registrar(struct broker *b)
@@ -203,6 +208,7 @@ static uint64_t broker_turn(void *arg, uint64_t now_ns)
 		due = u64_min(due, namesrv_turn(b->ns));
 	if (b->registrar != NULL)
 		due = u64_min(due, registrar_turn(b->registrar));
+	due = u64_min(due, gate_turn(&b->gate, b->registrar != NULL ? registrar_known(b->registrar) : UINT64_MAX));
 	due = u64_min(due, tcp_flush(b->p.tcp, now_ns));
 	if (b->stage != RUNNING)
 		next_stage(b);
@@ -337,7 +343,8 @@ static bool open_store(struct broker *b)
 
 static bool start_fronts(struct broker *b)
 {
-	b->front_env = (struct front_env){.engine = b->engine, .clock = host_clock(), .log = &b->p.log.base, .conf = &b->front_conf};
+	b->front_env = (struct front_env){.engine = b->engine, .clock = host_clock(), .log = &b->p.log.base, .conf = &b->front_conf,
+				     .gate = &b->gate.base};
 	for (unsigned i = 0; fronts[i] != NULL; i++) {
 		CHECK(i < FRONTS_MAX);
 		b->front_state[i] = mem_new(fronts[i]->size);
@@ -377,6 +384,7 @@ int broker_run(struct settings *set, uint64_t began_ns)
 
 	process_init(&b->p, set, broker_turn, b);
 	b->p.began_ns = began_ns;
+	gate_init(&b->gate, host_clock());
 	b->p.stop = broker_stop;
 	fine = start(b);
 	if (fine)
@@ -388,6 +396,7 @@ int broker_run(struct settings *set, uint64_t began_ns)
 	if (b->dial != NULL)
 		dial_tcp_close(b->dial);
 	tcp_close(b->p.tcp);
+	gate_fini(&b->gate);
 	if (b->ns != NULL)
 		namesrv_close(b->ns);
 	if (b->disk != NULL)

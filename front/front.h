@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/stream.h"
 #include "engine/engine.h"
@@ -29,11 +30,24 @@ struct front_conf {
 	uint64_t max_wait_ms;     /* longest long poll */
 	struct slice settings;    /* the settings that tools may see, as lines of name=value; may be empty */
 };
+/*
+ * Whoever is answered that a topic is there asks a name server for its route next. An answer that tells of a topic (an empty name: of any)
+ * which the name servers do not know yet waits at the gate until they do, or for a bounded time.
+ */
+struct front_wait {
+	void (*go)(struct front_wait *); /* from the process's turn, exactly once; the gate does not touch it any more */
+	struct list link;                /* the gate's */
+};
+struct front_gate {
+	bool (*shut)(struct front_gate *, struct slice topic);
+	void (*wait)(struct front_gate *, struct front_wait *, struct slice topic); /* only where it is shut */
+};
 struct front_env {
 	struct engine *engine;
 	struct clock *clock;
 	struct log *log;
 	const struct front_conf *conf;
+	struct front_gate *gate;                /* NULL: nothing waits */
 };
 struct front_ops {
 	const char *name;                       /* settings section, log area, label of its numbers */

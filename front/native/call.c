@@ -115,9 +115,75 @@ struct buf *nat_body(struct nat_call *c)
 	return scratch(&c->front->body);
 }
 
+/* A finished answer that waits at the gate; its call is still under way. */
+struct held {
+	struct front_wait wait;
+	struct nat_call *call;
+	size_t n;
+	uint8_t bytes[];
+};
+
+static void put_out(struct nat_call *c, struct slice answer)
+{
+	c->front->n.answers++;
+	c->peer->active = true;
+	stream_put(c->peer->stream, answer);
+	nat_drop(c);
+}
+
+static void let_go(struct front_wait *w)
+{
+	struct held *h = container_of(w, struct held, wait);
+
+	if (nat_wanted(h->call))
+		put_out(h->call, slice_of(h->bytes, h->n));
+	else
+		nat_drop(h->call);
+	mem_free(h);
+}
+
+/* Does the answer to such a request tell of a topic that it may have made? *ret_topic: of which, empty when it may be several. */
+static bool tells_of_topic(const struct nat_call *c, struct slice *ret_topic)
+{
+	switch (c->code) {
+	case REQ_SEND_MESSAGE:
+	case REQ_SEND_MESSAGE_V2:
+	case REQ_SEND_BATCH_MESSAGE:
+	case REQ_UPDATE_AND_CREATE_TOPIC:
+		*ret_topic = slice_of(c->note, c->note_n);
+		return true;
+	case REQ_HEART_BEAT: /* makes the retry topics of its groups */
+	case REQ_UPDATE_AND_CREATE_SUBSCRIPTIONGROUP:
+		*ret_topic = slice_of(NULL, 0);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Keeps the answer in front->out back when it must wait; true: it will go by itself. */
+static bool hold_back(struct nat_call *c)
+{
+	struct nat *f = c->front;
+	struct slice topic;
+
+	if (f->gate == NULL || !tells_of_topic(c, &topic) || !f->gate->shut(f->gate, topic))
+		return false;
+	struct held *h = mem_new(sizeof(*h) + f->out.n);
+	h->wait.go = let_go;
+	h->call = c;
+	h->n = f->out.n;
+	memcpy(h->bytes, f->out.p, f->out.n);
+	f->gate->wait(f->gate, &h->wait, topic);
+	return true;
+}
+
 void nat_send_out(struct nat_call *c)
 {
-	nat_send_pieces(c, NULL, 0);
+	CHECK_OBJ(c, NAT_CALL_MAGIC);
+	CHECK(nat_wanted(c));
+	if (!hold_back(c))
+		put_out(c, buf_view(&c->front->out));
 }
 
 void nat_send_pieces(struct nat_call *c, const struct piece *v, unsigned n)
@@ -126,20 +192,20 @@ void nat_send_pieces(struct nat_call *c, const struct piece *v, unsigned n)
 	struct nat *f = c->front;
 	struct nat_peer *p = c->peer;
 
+	if (n == 0) {
+		nat_send_out(c);
+		return;
+	}
 	CHECK(nat_wanted(c));
 	f->n.answers++;
 	p->active = true;
-	if (n == 0) {
-		stream_put(p->stream, buf_view(&f->out));
-	} else {
-		if (f->cap_pieces < n + 1) {
-			f->cap_pieces = (n + 1) * 2;
-			f->pieces = mem_grow(f->pieces, f->cap_pieces * sizeof(*f->pieces));
-		}
-		f->pieces[0] = (struct piece){buf_view(&f->out), NULL};
-		memcpy(f->pieces + 1, v, n * sizeof(*v));
-		stream_send(p->stream, f->pieces, n + 1);
+	if (f->cap_pieces < n + 1) {
+		f->cap_pieces = (n + 1) * 2;
+		f->pieces = mem_grow(f->pieces, f->cap_pieces * sizeof(*f->pieces));
 	}
+	f->pieces[0] = (struct piece){buf_view(&f->out), NULL};
+	memcpy(f->pieces + 1, v, n * sizeof(*v));
+	stream_send(p->stream, f->pieces, n + 1);
 	nat_drop(c);
 }
 

@@ -88,6 +88,7 @@ struct nat {
 	struct clock *clock;
 	struct log *log;
 	const struct front_conf *conf;
+	struct front_gate *gate;           /* NULL: no answer waits for the name servers */
 	const struct nat_verb *by_code[NAT_CODES];
 	struct wire_limits limits;
 	struct list peers;                 /* with an open connection */

@@ -69,6 +69,7 @@ static enum status start(void *front, const struct front_env *env)
 	f->clock = env->clock;
 	f->log = env->log;
 	f->conf = env->conf;
+	f->gate = env->gate;
 	f->limits = (struct wire_limits){(uint32_t)u64_min(env->conf->max_frame, NAT_FRAME_MAX), env->conf->max_header, WIRE_EXT_MAX};
 	list_init(&f->peers);
 	list_init(&f->idle);
