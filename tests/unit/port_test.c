@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -26,12 +27,12 @@ struct fixed_clock {
 
 static uint64_t mono(struct clock *c)
 {
-	return ((struct fixed_clock *)(void *)c)->ns += 1000;
+	return atomic_fetch_add(&((struct fixed_clock *)(void *)c)->ns, 1000) + 1000;
 }
 
 static int64_t wall(struct clock *c)
 {
-	return 1700000000000 + (int64_t)(((struct fixed_clock *)(void *)c)->ns / MS_NS);
+	return 1700000000000 + (int64_t)(atomic_load(&((struct fixed_clock *)(void *)c)->ns) / MS_NS);
 }
 
 static const struct clock_ops clock_ops = {mono, wall};
