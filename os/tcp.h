@@ -43,7 +43,10 @@ enum status tcp_bind(struct tcp *t, const char *ip, uint16_t port, struct tcp_li
 		     size_t why_size);
 /* Accepts from now on; each connection speaks 'ops' and belongs to 'front'. */
 enum status tcp_listen(struct tcp_listener *l, const struct stream_ops *ops, void *front, char *why, size_t why_size);
-/* Closes all listeners; connections live on. */
+/*
+ * Closes all listeners; connections live on. Those that are closed from now on wait for the peer to take the rest, but hardly for it to hang
+ * up: a process that ends is not to be kept by a client that does not look.
+ */
 void tcp_unlisten(struct tcp *t);
 /* Asks every connection to close as stream_close does, outgoing ones too. */
 void tcp_hang_up(struct tcp *t);

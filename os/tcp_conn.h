@@ -36,6 +36,7 @@ struct tcp {
 	uint64_t full_logged_ns, fds_logged_ns; /* last complaint of each kind; 0: none */
 	uint32_t n_accepted;   /* live connections that count against max_conns */
 	bool called;           /* a protocol was called since the turn of what answers */
+	bool ending;           /* tcp_unlisten: nobody new comes, so the rest may go sooner */
 	bool closing;          /* tcp_close: freed when 'handles' is 0 */
 	size_t handles;        /* uv handles that are not closed yet */
 	struct tcp_stats stats;
@@ -68,7 +69,7 @@ struct conn {
 	enum status why;       /* what closed() will say */
 	struct list link, dirty, active, resumed;
 	struct heap_node timer;
-	uint64_t proto_due;    /* the protocol's deadline */
+	uint64_t proto_due;    /* the protocol's deadline; once it is shut, when to look whether the peer has all */
 	uint64_t stall_due;    /* NEVER while nothing is queued */
 	uint64_t linger_due;   /* NEVER while open */
 	uint8_t *in;           /* bytes that the protocol has not consumed; NULL when there are none */
@@ -89,6 +90,7 @@ void conn_tick(struct conn *c, uint64_t now_ns);  /* its deadline has come */
 void conn_deadline(struct conn *c, uint64_t now_ns); /* asks the protocol again */
 void conn_poll(struct conn *c);                   /* polls for what the state needs */
 void conn_hang_up(struct conn *c, enum status why);
+void conn_ending(struct conn *c, uint64_t now_ns); /* shut, and the process ends: goes when the peer has all */
 void conn_set_timer(struct conn *c, uint64_t earliest);
 /* tcp_out_uv.c */
 extern const struct stream_out_ops tcp_out_ops;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -21,6 +22,7 @@
 enum {
 	REST_SMALL = READ_BYTES / 2, /* a rest up to here is copied in front of the next read */
 	READ_ROUNDS = 4,             /* full buffers read per event, so that others get their turn */
+	ENDING_MS = 50,              /* ending: between looks whether the peer has all, and its time to hang up by itself */
 };
 
 /* ---- Transport: what TLS would replace --------------------------------------------------------------------------------------- */
@@ -274,6 +276,22 @@ static void drop_input(struct conn *c)
 	}
 }
 
+/* Has the peer's kernel everything, our end included? Then nothing that happens to the socket destroys it. */
+static bool peer_has_all(const struct conn *c)
+{
+	int left = 0;
+
+	return ioctl(c->fd, TIOCOUTQ, &left) == 0 && left == 0;
+}
+
+void conn_ending(struct conn *c, uint64_t now_ns)
+{
+	if (c->state != CONN_SHUT || !c->tcp->ending)
+		return;
+	c->proto_due = now_ns + ENDING_MS * MS_NS;
+	conn_set_timer(c, 0);
+}
+
 static void on_event(uv_poll_t *h, int status, int events)
 {
 	struct conn *c = container_of(h, struct conn, poll);
@@ -320,7 +338,7 @@ void conn_tick(struct conn *c, uint64_t now_ns)
 	CHECK_OBJ(c, CONN_MAGIC);
 	heap_drop(&t->timers, &c->timer);
 	t->called = true;
-	if (now_ns >= c->linger_due) {
+	if (now_ns >= c->linger_due || (c->state == CONN_SHUT && now_ns >= c->proto_due && peer_has_all(c))) {
 		conn_die(c, c->why);
 		return;
 	}
@@ -333,5 +351,6 @@ void conn_tick(struct conn *c, uint64_t now_ns)
 		conn_deadline(c, now_ns);
 	else if (c->state != CONN_OPEN)
 		c->proto_due = NEVER;
+	conn_ending(c, now_ns);
 	conn_set_timer(c, now_ns + 1);
 }

@@ -225,6 +225,8 @@ void conn_flush(struct conn *c, uint64_t now_ns)
 			conn_die(c, c->why);
 			return;
 		}
+		c->proto_due = NEVER;
+		conn_ending(c, now_ns);
 	}
 	conn_poll(c);
 	if (c->full && c->state == CONN_OPEN && c->out_bytes <= t->conf.out_max / 2) {

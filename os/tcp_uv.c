@@ -236,6 +236,9 @@ void tcp_unlisten(struct tcp *t)
 		close(l->fd);
 		uv_close((uv_handle_t *)&l->poll, listener_gone);
 	}
+	t->ending = true;
+	LIST_EACH(&t->conns, c)
+		conn_ending(container_of(c, struct conn, link), clock_mono_ns(t->clock));
 }
 
 /* ---- Life and turn ------------------------------------------------------------------------------------------------------------ */

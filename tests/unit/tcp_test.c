@@ -651,6 +651,35 @@ static void hanging_up_closes_everyone(void **state)
 	stop(f);
 }
 
+static void who_does_not_look_hardly_keeps_an_ending_process(void **state)
+{
+	struct tcp_conf conf;
+	uint8_t *out = malloc(FRAME_MAX), *in = malloc(FRAME_MAX);
+	size_t n = frame(out, 6 << 20, 1);
+
+	(void)state;
+	tcp_conf_default(&conf);
+	conf.linger_ms = 60000;
+	struct fixture *f = start(&conf);
+	int idle = client(f->port), slow = client(f->port);
+	UNTIL(f, f->front.opened == 2);
+	give(f, slow, out, n);
+	UNTIL(f, f->front.frames == 1);
+	tcp_unlisten(f->tcp);
+	tcp_hang_up(f->tcp);
+	loop_again(&f->loop);
+	/* Neither hangs up. One has all there was; the other takes its answer in time, and all of it. */
+	UNTIL(f, f->front.closed == 1);
+	assert_int_equal(get(f, slow, in, FRAME_MAX), n);
+	assert_memory_equal(in, out, n);
+	UNTIL(f, f->front.closed == 2);
+	close(idle);
+	close(slow);
+	free(out);
+	free(in);
+	stop(f);
+}
+
 /* ---- Dialling ------------------------------------------------------------------------------------------------------------- */
 
 struct caller {
@@ -786,6 +815,7 @@ int main(void)
 		cmocka_unit_test(without_descriptors_connections_are_refused_not_ignored),
 		cmocka_unit_test(a_port_has_one_owner),
 		cmocka_unit_test(hanging_up_closes_everyone),
+		cmocka_unit_test(who_does_not_look_hardly_keeps_an_ending_process),
 		cmocka_unit_test(a_call_reaches_a_listener),
 		cmocka_unit_test(a_call_that_fails_says_so_once),
 	};
