@@ -10,7 +10,7 @@ DATA ?= ./data
 SEED ?= 1
 STEPS ?= 200
 CRASHES ?= 100000
-SECONDS ?= 10
+SECONDS ?= 60
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -148,7 +148,7 @@ help:
 	@echo "test      everything; ends in 'N passed, N failed'"
 	@echo "check     unit and contract tests (BUILD=asan for sanitizers)"
 	@echo "sim       100,000 simulated crashes: SEED=1 CRASHES=100000 STEPS=200"
-	@echo "fuzz      every fuzzer for SECONDS=10; fuzz-NAME for one"
+	@echo "fuzz      every fuzzer for SECONDS=60; fuzz-NAME for one"
 	@echo "scenario  the program as a black box; interop: stock clients; bench: figures"
 	@echo "lint fmt install deps clean"
 
