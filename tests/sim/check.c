@@ -21,7 +21,7 @@ struct scan {
 	uint64_t min, max;
 	uint64_t *positions; /* [max - min] */
 	size_t n, cap;
-	uint64_t last_id;    /* of the messages that were not delayed */
+	uint64_t last_id[CLIENTS + 1]; /* of the messages that were not delayed, by who sent them */
 };
 
 struct checker {
@@ -48,7 +48,7 @@ static void topic_gone(struct life *l, int i)
 
 	t->being = ABSENT;
 	t->life++;
-	t->queues = 0;
+	t->queues = t->maybe = 0;
 	t->incarnation = 0;
 	memset(t->next, 0, sizeof(t->next));
 	for (int g = 0; g < GROUPS; g++)
@@ -221,9 +221,9 @@ static void see_message(struct checker *c, int what, int32_t queue, const struct
 	m->position = r->position;
 	/* Sent in the order of ids. */
 	if (m->delay == 0) {
-		MUST(l, id > s->last_id || c->lossy, "%s/%d at %llu: message %llu stands behind %llu, which was sent later", t->name, queue,
-			(unsigned long long)r->queue_offset, (unsigned long long)id, (unsigned long long)s->last_id);
-		s->last_id = id;
+		MUST(l, id > s->last_id[m->via] || c->lossy, "%s/%d at %llu: message %llu stands behind %llu, which was sent later", t->name, queue,
+			(unsigned long long)r->queue_offset, (unsigned long long)id, (unsigned long long)s->last_id[m->via]);
+		s->last_id[m->via] = id;
 	}
 	if (s->n == s->cap) {
 		s->cap = s->cap == 0 ? 64 : s->cap * 2;

@@ -3,7 +3,7 @@
  * Copyright The Gantry authors
  */
 /* One life of a store: a random configuration, and crashes until it ends. */
-#include "tests/sim/crash.h"
+#include "tests/sim/native.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -126,6 +126,7 @@ static void random_conf(struct life *l, struct engine_conf *c, struct sim_disk_c
 		d->quota = (6 + below(l, 20)) * c->segment_bytes + 500000;
 		c->disk_reserve_bytes = below(l, 2 * c->segment_bytes);
 	}
+	l->clients = one_in(l, 2);
 	d->latency_max_ns = d->latency_min_ns + 1 + below(l, one_in(l, 4) ? 20 * MS_NS : 2 * MS_NS);
 }
 
@@ -172,6 +173,7 @@ static enum sim_crash open_world(struct life *l, enum sim_crash how)
 		if (!l->world.disk->dead) {
 			MUST(l, st == ST_OK, "the store does not open: %s: %s", status_name(st), l->world.why);
 			sim_disk_heal(l->world.disk);
+			native_open(l);
 			return how;
 		}
 		enum sim_crash again = random_crash(l);
@@ -221,6 +223,7 @@ static void note_closed(void *arg)
 static void end_life(struct life *l)
 {
 	l->ending = true;
+	native_flush(l);
 	sim_world_run(&l->world, QUIET_NS);
 	MUST(l, list_empty(&l->ops), "%u requests are not answered on a healthy disk", l->n_ops);
 	check_end(l, false);
@@ -229,6 +232,7 @@ static void end_life(struct life *l)
 	if (one_in(l, 2)) {
 		bool closed = false;
 
+		native_stop(l);
 		engine_close(l->world.engine, note_closed, &closed);
 		MUST(l, sim_world_until(&l->world, &closed, QUIET_NS), "the engine does not close");
 		l->world.engine = NULL;
@@ -288,6 +292,7 @@ void run_life(const struct options *opt, uint64_t seed, unsigned crashes, struct
 	ret->messages += l->n_msgs - 1;
 	ret->acked += l->acked;
 	ret->checked += l->checked;
+	ret->carried += l->carried;
 	ret->calls += l->world.disk->calls;
 	life_fini(l);
 	mem_free(l);

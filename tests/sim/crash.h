@@ -14,7 +14,7 @@
  *   - the log (read from the disk's files) and what pulls return are the same;
  *   - a committed offset is one that was committed since the last that was known to be durable;
  *   - topics and groups exist as they were answered to exist;
- *   - leases: see lease.c;
+ *   - leases: see lease.c; native clients: see native.h;
  *   - a delayed message is delivered once, and not early; a message that was sent back comes back once.
  */
 #ifndef TESTS_SIM_CRASH_H
@@ -26,7 +26,7 @@
 #include "base/obj.h"
 #include "tests/sim/world.h"
 
-enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 50, SUBS = 3 };
+enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 50, SUBS = 3, CLIENTS = 4 };
 
 struct options {
 	uint64_t seed;
@@ -52,6 +52,7 @@ struct message {
 	bool seen;         /* at 'queue', 'offset', 'position' */
 	bool settled;      /* found by a check after a crash: it can never be lost any more */
 	uint8_t delay;     /* level, 0 none */
+	uint8_t via;       /* the native client that sent it, counted from 1; 0: the engine was asked */
 	int16_t topic;
 	uint32_t life;     /* of the topic */
 	uint32_t size;     /* of the body */
@@ -77,6 +78,7 @@ struct topic_model {
 	bool dropping;
 	uint32_t queues;      /* as answered */
 	uint32_t asked;       /* of the put under way */
+	uint32_t maybe;       /* queues that it may have, by a put that was not answered */
 	uint64_t incarnation; /* 0: not known yet */
 	uint64_t next[QUEUES]; /* the end of each queue as seen at the last check */
 };
@@ -94,7 +96,8 @@ struct offset_model {
 };
 
 struct life;
-enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_OTHER };
+struct native;
+enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_MEMBERS, OP_OTHER };
 
 struct op {
 	struct list link;
@@ -108,6 +111,15 @@ struct op {
 	int32_t queue;
 	uint32_t topic_life;
 	size_t commit;      /* index in the history */
+	/* Of those that go over a connection (native.c). */
+	int via;            /* the client, counted from 1; 0: the engine was asked */
+	int32_t opaque;
+	uint8_t form;
+	bool oneway;        /* never answered */
+	bool early;         /* a send that may be answered before it is on disk */
+	bool max_asked, lock_asked, granted;
+	bool was_present, was_group; /* the topic, the group existed for sure when it was asked */
+	uint64_t asked_ns;
 	void (*then)(struct op *); /* inside done(), instead of freeing */
 	void *arg;
 	union {
@@ -124,6 +136,7 @@ struct op {
 		struct engine_group group;
 		struct engine_sub_open sub;
 		struct engine_settle settle;
+		struct engine_members members;
 	} u;
 };
 
@@ -164,8 +177,10 @@ struct life {
 	bool tight;             /* the disk is small: "disk full" is an answer, and what needs room may wait for ever */
 	bool uniform;           /* all records have one size: what was cut off would fit behind a later end */
 	bool forgets;           /* retention: the oldest segments go */
+	bool clients;           /* part of the work goes over native connections */
+	struct native *native;  /* NULL: no front runs */
 	unsigned crash_no;
-	uint64_t acked, refused, checked; /* for the report */
+	uint64_t acked, refused, checked, carried; /* for the report */
 };
 
 /* Prints what broke, how to see it again, and the log's tail; exits with 1. */
@@ -185,6 +200,10 @@ uint64_t body_id(struct slice body);
 /* work.c */
 void work_step(struct life *l);
 void op_free(struct op *op);
+/* It will never be answered: what it asked for may have happened. */
+void op_lost(struct op *op);
+/* Is this an answer that a broken or a full disk explains? */
+bool excused(const struct life *l, enum status st);
 struct op *op_new(struct life *l, enum op_kind kind);
 /* Forgets what was under way when the crash came. */
 void work_crashed(struct life *l);

@@ -63,8 +63,8 @@ int main(int argc, char **argv)
 		usage();
 	for (uint64_t seed = o.seed; last != 0 ? seed <= last : rep.crashes < o.crashes; seed++, lives++)
 		run_life(&o, seed, CRASHES_OF_A_LIFE, &rep);
-	printf("sim: %llu lives, %llu crashes, %llu disk calls, %llu messages sent, %llu acknowledged, %llu looked at: all is well\n",
+	printf("sim: %llu lives, %llu crashes, %llu disk calls, %llu messages sent, %llu acknowledged, %llu looked at, %llu requests over connections: all is well\n",
 		(unsigned long long)lives, (unsigned long long)rep.crashes, (unsigned long long)rep.calls, (unsigned long long)rep.messages,
-		(unsigned long long)rep.acked, (unsigned long long)rep.checked);
+		(unsigned long long)rep.acked, (unsigned long long)rep.checked, (unsigned long long)rep.carried);
 	return 0;
 }

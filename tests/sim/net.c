@@ -37,6 +37,8 @@ static size_t chunk(struct sim_net *n, size_t have)
 {
 	size_t most = n->conf.chunk_max == 0 || have < n->conf.chunk_max ? have : n->conf.chunk_max;
 
+	if (n->conf.tiny_permille > 0 && have > 0 && prng_below(&n->prng, 1000) < n->conf.tiny_permille)
+		return 1;
 	return n->conf.exact || most == 0 ? have : 1 + prng_below(&n->prng, most);
 }
 
@@ -219,6 +221,8 @@ void sim_conn_hangup(struct sim_conn *c)
 static void out_fire(struct sim_event *e)
 {
 	struct sim_conn *c = container_of(e, struct sim_conn, out_event);
+	if (c->held && !c->closing)
+		return;
 	size_t n = chunk(c->net, c->out.n);
 
 	if (c->out.n > 0 && !breaks(c)) {
@@ -238,6 +242,13 @@ static void out_fire(struct sim_event *e)
 		c->full = false;
 		c->ops->drained(c->conn);
 	}
+}
+
+void sim_conn_hold(struct sim_conn *c, bool hold)
+{
+	c->held = hold;
+	if (!hold && (c->out.n > 0 || c->full))
+		later(c, &c->out_event, delay(c->net));
 }
 
 static void out_send(struct stream *s, const struct piece *v, unsigned n)

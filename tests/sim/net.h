@@ -22,6 +22,7 @@ struct sim_net_conf {
 	bool exact;
 	uint64_t latency_min_ns, latency_max_ns;
 	uint32_t chunk_max;      /* bytes of a piece, at most; 0: no limit */
+	uint32_t tiny_permille;  /* chance that a piece is one byte */
 	uint32_t cut_per_million; /* chance that a delivery finds the connection broken */
 	size_t window;           /* bytes on their way to the peer at which stream_room() is 0 */
 };
@@ -55,6 +56,7 @@ struct sim_conn {
 	struct list messages;    /* framed protocols: struct sim_message, what 'in' is for others */
 	struct sim_event in_event, out_event, turn_event, close_event;
 	bool paused, full, closing, hungup, closed;
+	bool held;               /* the peer does not read */
 	enum status why;
 	char reason[128];        /* of stream_close */
 	int code;
@@ -68,6 +70,8 @@ struct sim_conn *sim_net_connect(struct sim_net *n, const struct stream_ops *ops
 void sim_conn_send(struct sim_conn *c, struct slice bytes);
 /* The peer hangs up: what it sent arrives, then closed(OK). The peer hears nothing any more. */
 void sim_conn_hangup(struct sim_conn *c);
+/* The peer stops reading, or goes on. What it does not read fills the window. */
+void sim_conn_hold(struct sim_conn *c, bool hold);
 /* The connection breaks now, for both. */
 void sim_conn_cut(struct sim_conn *c);
 

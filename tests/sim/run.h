@@ -9,7 +9,7 @@
 #include "tests/sim/crash.h"
 
 struct run_report {
-	uint64_t crashes, messages, acked, checked, calls;
+	uint64_t crashes, messages, acked, checked, carried, calls;
 };
 
 /* One life of a store; adds to the report. Does not return when something broke. */

@@ -9,7 +9,7 @@
 #include "base/be.h"
 #include "base/props.h"
 #include "record/record.h"
-#include "tests/sim/crash.h"
+#include "tests/sim/native.h"
 
 #define ANSWER_NS (30 * SEC_NS) /* every request is answered by then */
 enum {
@@ -66,8 +66,7 @@ enum status ask_wait(struct life *l, struct op *op, void (*submit)(struct life *
 	return op->status;
 }
 
-/* Is this an answer that a broken or a full disk explains? */
-static bool excused(const struct life *l, enum status st)
+bool excused(const struct life *l, enum status st)
 {
 	return l->faulty || l->world.disk->dead || (l->tight && st == ST_DISK_FULL);
 }
@@ -126,23 +125,27 @@ static void sent(struct engine_ask *a, enum status st)
 		m->answered_ns = l->world.clock.now_ns;
 		if (st != ST_OK)
 			continue;
-		m->durable = r->durable;
+		m->durable |= r->durable;
 		m->stored_ms = r->store_ms;
 		if (m->delay > 0) {
 			m->parked = r->position;
 			continue;
 		}
+		uint64_t position = r->positions != NULL ? r->positions[i] : r->position;
+
+		MUST(l, !m->seen || (m->queue == r->queue && m->offset == r->offset + i && m->position == position),
+			"message %llu was read elsewhere than its sender is told", (unsigned long long)(op->first + i));
 		m->seen = true;
 		m->queue = r->queue;
 		m->offset = r->offset + i;
-		m->position = r->positions != NULL ? r->positions[i] : r->position;
+		m->position = position;
 	}
 	l->acked += st == ST_OK ? op->count : 0;
 	l->refused += is_refusal(st) ? op->count : 0;
 	/* Without faults only three refusals are plausible here. */
 	MUST(l, st == ST_OK || excused(l, st) || st == ST_NO_TOPIC || st == ST_BUSY || st == ST_NO_QUEUE || st == ST_CLOSED,
 		"a send was answered with %s", status_name(st));
-	MUST(l, st != ST_NO_TOPIC || l->topics[op->topic].being != PRESENT || l->topics[op->topic].life != op->topic_life || l->topics[op->topic].busy,
+	MUST(l, st != ST_NO_TOPIC || l->topics[op->topic].being != PRESENT || (op->via > 0 && !op->was_present) || l->topics[op->topic].life != op->topic_life || l->topics[op->topic].busy,
 		"%s exists, but a send was answered with NO_TOPIC", l->topics[op->topic].name);
 	mem_free(r->positions);
 	op_free(op);
@@ -257,7 +260,8 @@ static void ask_send(struct life *l, int topic)
 		r->default_topic = SLICE_LIT("TBW102");
 		r->default_queues = QUEUES;
 	}
-	engine_send(l->world.engine, r);
+	if (!native_carry(l, op))
+		engine_send(l->world.engine, r);
 	memset(name, SCRIBBLE, sizeof(name));
 	if (l->body.n > 0)
 		scribble(&l->body);
@@ -271,9 +275,10 @@ static void topic_forgotten(struct life *l, int topic)
 {
 	struct topic_model *t = &l->topics[topic];
 
+	native_topic_gone(l, topic);
 	t->being = ABSENT;
 	t->life++;
-	t->queues = 0;
+	t->queues = t->maybe = 0;
 	t->incarnation = 0;
 	memset(t->next, 0, sizeof(t->next));
 	for (int g = 0; g < GROUPS; g++)
@@ -325,13 +330,13 @@ static void ask_topic(struct life *l, int topic, bool drop)
 	op->u.topic.ask.done = topic_answered;
 	op->u.topic.actor = &tester;
 	op->u.topic.name = slice_str(t->name);
-	t->asked = u64_max(t->queues, 1 + below(l, QUEUES));
+	t->asked = (uint32_t)u64_max(u64_max(t->queues, t->maybe), 1 + below(l, QUEUES));
 	op->u.topic.conf = (struct topic_conf){.read_queues = t->asked, .write_queues = t->asked, .perm = PERM_READ | PERM_WRITE};
 	t->busy = true;
 	t->dropping = drop;
 	if (drop)
 		engine_topic_drop(l->world.engine, &op->u.topic);
-	else
+	else if (!native_carry(l, op))
 		engine_topic_put(l->world.engine, &op->u.topic);
 }
 
@@ -363,8 +368,21 @@ static void ask_offset(struct life *l, int topic, bool reset)
 	int group = (int)below(l, GROUPS);
 	int32_t queue = (int32_t)below(l, QUEUES);
 	struct offset_model *o = &l->offsets[group][topic][queue];
-	uint64_t last = o->n > 0 ? o->history[o->n - 1].value : 0;
+	uint64_t last = 0;
 
+	/* A commit that is on its way to the engine could come behind this one. */
+	LIST_EACH(&l->ops, k) {
+		const struct op *other = container_of(k, struct op, link);
+
+		if (other->via > 0 && other->kind == OP_COMMIT && other->group == group && other->topic == topic && other->queue == queue)
+			return;
+	}
+	/* Above all that the offset may be: a lower one does not count while somebody pulls. */
+	for (size_t i = o->n; i > 0; i--) {
+		last = u64_max(last, o->history[i - 1].value);
+		if (o->history[i - 1].reset && o->history[i - 1].answered)
+			break;
+	}
 	if (t->being != PRESENT || t->busy || (uint32_t)queue >= t->queues)
 		return;
 	/* Only what is visible for sure can be committed. */
@@ -388,7 +406,7 @@ static void ask_offset(struct life *l, int topic, bool reset)
 		.topic = slice_str(t->name), .queue = queue, .offset = o->history[op->commit].value};
 	if (reset)
 		engine_offset_reset(l->world.engine, &op->u.offset);
-	else
+	else if (!native_carry(l, op))
 		engine_offset_commit(l->world.engine, &op->u.offset);
 }
 
@@ -467,6 +485,8 @@ static void pulled(struct engine_ask *a, enum status st)
 			op->queue, (unsigned long long)rec.queue_offset);
 		struct message *m = &l->msgs[id];
 
+		MUST(l, rec.queue_offset == r->from + i && rec.queue == op->queue, "a pull of %s/%d from %llu gave %d/%llu", t->name, op->queue,
+			(unsigned long long)(r->from + i), rec.queue, (unsigned long long)rec.queue_offset);
 		MUST(l, !m->seen || (m->position == rec.position && m->offset == rec.queue_offset && m->queue == op->queue),
 			"message %llu is in two places", (unsigned long long)id);
 		m->seen = true;
@@ -479,7 +499,7 @@ static void pulled(struct engine_ask *a, enum status st)
 			t->next[op->queue] = rec.queue_offset + 1;
 		rest = slice_skip(rest, rec.size);
 	}
-	MUST(l, rest.n == 0, "a pull gave more bytes than messages");
+	MUST(l, rest.n == 0 && r->next == r->from + r->count, "a pull gave more bytes or steps than messages");
 	buf_fini(&all);
 	op_free(op);
 }
@@ -500,7 +520,8 @@ static void ask_pull(struct life *l, int topic)
 		.from = one_in(l, 2) ? t->next[queue] : below(l, t->next[queue] + 1), .max_msgs = 1 + (uint32_t)below(l, 40),
 		.max_bytes = 1 + (uint32_t)below(l, 200000), .wait_ms = one_in(l, 2) ? 0 : below(l, 500), .has_expr = true, .expr = SLICE_LIT("*"),
 		.commit = -1};
-	engine_pull(l->world.engine, &op->u.pull);
+	if (!native_carry(l, op))
+		engine_pull(l->world.engine, &op->u.pull);
 }
 
 /* ---- Sending back --------------------------------------------------------------------------------------------------------------------- */
@@ -520,7 +541,7 @@ static void sent_back(struct engine_ask *a, enum status st)
 	}
 	MUST(op->life, st == ST_OK || excused(op->life, st) || st == ST_BUSY || st == ST_NO_GROUP || st == ST_NOT_FOUND ||
 		st == ST_CLOSED || st == ST_ILLEGAL, "a send-back was answered with %s", status_name(st));
-	MUST(op->life, st != ST_NO_GROUP || !op->life->group_sure[op->group], "the group exists, but a send-back was answered with NO_GROUP");
+	MUST(op->life, st != ST_NO_GROUP || !op->life->group_sure[op->group] || (op->via > 0 && !op->was_group), "the group exists, but a send-back was answered with NO_GROUP");
 	op_free(op);
 }
 
@@ -538,7 +559,8 @@ static void ask_send_back(struct life *l)
 	l->msgs[id].backs_unsure[op->group]++;
 	op->u.back = (struct engine_send_back){.ask = {.done = sent_back}, .actor = &tester, .group = slice_str(group_of(op->group)),
 		.position = l->msgs[id].position, .delay_level = one_in(l, 5) ? -1 : 1 + (int)below(l, 4), .max_reconsume = -1};
-	engine_send_back(l->world.engine, &op->u.back);
+	if (!native_carry(l, op))
+		engine_send_back(l->world.engine, &op->u.back);
 }
 
 /* ---- One step ------------------------------------------------------------------------------------------------------------------------- */
@@ -550,6 +572,8 @@ void work_step(struct life *l)
 
 	if (l->n_ops >= OPS_MAX)
 		return;
+	if (one_in(l, 4))
+		native_step(l);
 	switch (below(l, 22)) {
 	case 0:
 		if (topic != TOPICS - 1)
@@ -573,19 +597,37 @@ void work_step(struct life *l)
 	}
 }
 
+void op_lost(struct op *op)
+{
+	struct life *l = op->life;
+
+	for (uint64_t i = 0; i < op->count; i++)
+		l->msgs[op->first + i].fate = FATE_UNSURE;
+	if (op->kind == OP_SETTLE && (op->u.settle.how == SETTLE_ACK || op->u.settle.how == SETTLE_REJECT))
+		l->msgs[op->first].lease = LEASE_UNSURE;
+	if (op->kind == OP_SEND) {
+		mem_free(op->u.send.positions);
+		l->sender_busy[op->sender] = false;
+		if (op->topic == TOPICS - 1 && l->topics[op->topic].being == ABSENT)
+			l->topics[op->topic].being = UNSURE;
+	}
+	if (op->kind == OP_TOPIC_PUT || op->kind == OP_TOPIC_DROP) {
+		struct topic_model *t = &l->topics[op->topic];
+
+		t->being = UNSURE;
+		t->busy = t->dropping = false;
+		t->maybe = (uint32_t)u64_max(t->maybe, t->asked);
+	}
+	if (op->kind == OP_MEMBERS)
+		mem_free(op->arg);
+	op_free(op);
+}
+
 void work_crashed(struct life *l)
 {
-	while (!list_empty(&l->ops)) {
-		struct op *op = container_of(l->ops.next, struct op, link);
-
-		for (uint64_t i = 0; i < op->count; i++)
-			l->msgs[op->first + i].fate = FATE_UNSURE;
-		if (op->kind == OP_SETTLE && (op->u.settle.how == SETTLE_ACK || op->u.settle.how == SETTLE_REJECT))
-			l->msgs[op->first].lease = LEASE_UNSURE;
-		if (op->kind == OP_SEND)
-			mem_free(op->u.send.positions);
-		op_free(op);
-	}
+	native_crashed(l);
+	while (!list_empty(&l->ops))
+		op_lost(container_of(l->ops.next, struct op, link));
 	for (int i = 0; i < TOPICS; i++) {
 		if (l->topics[i].busy || (i == TOPICS - 1 && l->topics[i].being == ABSENT))
 			l->topics[i].being = UNSURE;
