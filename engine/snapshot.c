@@ -386,6 +386,10 @@ static enum status read_all(struct eng *g, uint64_t position, struct buf *to)
 	size_t got = 0;
 	snapshot_path(path, position);
 	enum status st = g->env.disk->ops->open(g->env.disk, path, DISK_READ, &f, &size);
+	if (st == ST_OK && size < HEAD_SIZE) {
+		f->ops->close(f);
+		st = ST_CORRUPT;
+	}
 	if (st != ST_OK)
 		return st;
 	uint8_t *p = buf_room(to, size);
