@@ -20,7 +20,8 @@
 #include "wire/frame.h"
 
 #define ANSWER_NS (30 * SEC_NS) /* every request is answered by then, and garbage by a closed connection */
-#define STOP_NS (30 * SEC_NS)
+#define WAIT_MS 20000            /* the longest of long polls: longer than a front may need to stop */
+#define STOP_NS (5 * SEC_NS)
 #define HOLD_NS (300 * MS_NS)    /* a slow reader stops for so long, at most */
 #define PIECES_MAX 300           /* a frame that would take more of them goes to the engine instead */
 enum { LOCK_QUEUES = 2 };
@@ -66,7 +67,7 @@ struct native {
 	struct lock_model locks[GROUPS][LOCK_QUEUES];
 	struct buf frame, unescaped;
 	struct wire_cmd cmd;
-	bool stopping;
+	bool stopping, stopped;
 };
 
 /* ---- The go-between ------------------------------------------------------------------------------------------------------------ */
@@ -190,6 +191,8 @@ static void put_pull(struct native *n, struct wire_out *o, struct op *op, enum w
 
 	if (n->net.conf.chunk_max > 0)
 		r->max_bytes = (uint32_t)u64_min(r->max_bytes, (uint64_t)n->net.conf.chunk_max * PIECES_MAX);
+	if (r->wait_ms > 0 && one_in(l, 4))
+		r->wait_ms = 1 + below(l, WAIT_MS);
 	op->group = c->no % GROUPS;
 	wire_begin(o, &n->frame, form, REQ_PULL_MESSAGE, op->opaque, 0);
 	wire_put(o, "consumerGroup", slice_str(group_of(op->group)));
@@ -423,6 +426,40 @@ static void lock_answered(struct engine_ask *a, enum status st)
 		*k = (struct lock_model){true, op->via, op->asked_ns, now};
 	}
 	own_answered(a, st);
+}
+
+static void poll_answered(struct engine_ask *a, enum status st)
+{
+	(void)st; /* read_pulled has looked at it */
+	op_free(container_of(a, struct op, u.ask));
+}
+
+/* Waits at what may be the end of a queue, for longer than a front may need to stop. */
+static void poll_long(struct native *n, struct client *c)
+{
+	struct life *l = n->life;
+	int topic = (int)below(l, TOPICS);
+	struct topic_model *t = &l->topics[topic];
+	int32_t queue = (int32_t)below(l, QUEUES);
+
+	if (t->being != PRESENT || t->busy || (uint32_t)queue >= t->queues)
+		return;
+	struct op *op = own_op(n, OP_PULL, poll_answered);
+	struct wire_out o;
+
+	op->topic = topic;
+	op->topic_life = t->life;
+	op->queue = queue;
+	op->u.pull.topic = slice_str(t->name);
+	op->u.pull.queue = queue;
+	op->u.pull.from = t->next[queue];
+	op->u.pull.max_msgs = 1;
+	op->u.pull.max_bytes = 1;
+	op->u.pull.wait_ms = WAIT_MS;
+	enum wire_form form = next_request(n, c, op);
+
+	put_pull(n, &o, op, form, c);
+	go(n, c, op);
 }
 
 void native_topic_gone(struct life *l, int topic)
@@ -726,59 +763,13 @@ static void hang_up(struct client *c)
 	client_gone(c);
 }
 
-void native_step(struct life *l)
-{
-	struct native *n = l->native;
-
-	if (n == NULL || n->stopping)
-		return;
-	struct client *c = &n->clients[below(l, CLIENTS)];
-	uint64_t now = l->world.clock.now_ns;
-
-	LIST_EACH(&l->ops, k) {
-		const struct op *op = container_of(k, struct op, link);
-
-		MUST(l, op->via == 0 || op->oneway || l->faulty || l->tight || l->world.disk->dead || now < op->asked_ns + ANSWER_NS,
-			"client %d has no answer to %d (kind %d)", op->via - 1, op->opaque, op->kind);
-	}
-	MUST(l, !c->garbage || l->faulty || l->tight || l->world.disk->dead || now < c->garbage_ns + ANSWER_NS, "garbage of client %d does no harm to it",
-		c->no);
-	if (c->conn == NULL) {
-		client_connect(n, c);
-		return;
-	}
-	if (!usable(c))
-		return;
-	switch (below(l, 24)) {
-	case 0: case 1: case 2: case 3: beat(n, c); break;
-	case 4: case 5: case 6: case 7: ask_max(n, c); break;
-	case 8: case 9: case 10: lock(n, c, true); break;
-	case 11: lock(n, c, false); break;
-	case 12:
-		if (one_in(l, 4))
-			unregister(n, c);
-		break;
-	case 13: case 14:
-		sim_conn_hold(c->conn, true);
-		sim_event_set(&l->world.clock, &c->wake, 1 + below(l, HOLD_NS));
-		break;
-	case 15:
-		if (one_in(l, 3))
-			sim_conn_cut(c->conn);
-		break;
-	case 16:
-		if (!has_ops(l, c) && one_in(l, 2))
-			hang_up(c);
-		break;
-	case 17:
-		if (one_in(l, 4))
-			send_garbage(n, c);
-		break;
-	default: break;
-	}
-}
-
 /* ---- Life ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* Does anything explain that nothing is answered any more? */
+static bool broken(const struct life *l)
+{
+	return l->faulty || l->tight || l->world.disk->dead;
+}
 
 void native_open(struct life *l)
 {
@@ -824,7 +815,10 @@ void native_flush(struct life *l)
 
 static void note_stopped(void *arg)
 {
-	*(bool *)arg = true;
+	struct native *n = arg;
+
+	MUST(n->life, !n->stopped, "the front stopped twice");
+	n->stopped = true;
 }
 
 static void native_free(struct life *l)
@@ -858,11 +852,15 @@ static void check_empty(struct native *n)
 void native_stop(struct life *l)
 {
 	struct native *n = l->native;
-	bool stopped = false;
 
 	if (n == NULL)
 		return;
 	bool close_first = one_in(l, 2);
+
+	for (int i = 0; i < CLIENTS; i++)
+		for (int k = 0; k < 3 && usable(&n->clients[i]); k++)
+			poll_long(n, &n->clients[i]);
+	sim_world_run(&l->world, 50 * MS_NS);
 
 	for (int i = 0; i < CLIENTS; i++) {
 		struct client *c = &n->clients[i];
@@ -877,8 +875,12 @@ void native_stop(struct life *l)
 		check_empty(n);
 	}
 	n->stopping = true;
-	front_native.stop(n->front, note_stopped, &stopped);
-	MUST(l, sim_world_until(&l->world, &stopped, STOP_NS), "the front does not stop");
+	front_native.stop(n->front, note_stopped, n);
+	bool stopped = sim_world_until(&l->world, &n->stopped, STOP_NS);
+
+	MUST(l, stopped || broken(l), "the front does not stop");
+	if (!stopped)
+		return; /* the crash that must come frees it */
 	sim_world_run(&l->world, SEC_NS);
 	native_free(l);
 }
@@ -886,17 +888,102 @@ void native_stop(struct life *l)
 void native_crashed(struct life *l)
 {
 	struct native *n = l->native;
-	bool stopped = false;
+	bool stopping;
 
 	if (n == NULL)
 		return;
+	stopping = n->stopping;
 	n->engine = NULL;
 	n->stopping = true;
 	sim_net_fini(&n->net); /* the clients hear nothing: what they had under way ends with everything else that had */
 	answer_all(n);
 	check_empty(n);
-	front_native.stop(n->front, note_stopped, &stopped);
+	if (!stopping)
+		front_native.stop(n->front, note_stopped, n);
 	answer_all(n);
-	MUST(l, stopped, "the front does not stop, although all that it asked is answered and all connections are closed");
+	MUST(l, n->stopped, "the front does not stop, although all that it asked is answered and all connections are closed");
 	native_free(l);
+}
+
+/* ---- One step ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* Requests, and garbage, have had their time. */
+static void check_answered(struct life *l)
+{
+	const struct native *n = l->native;
+	uint64_t now = l->world.clock.now_ns;
+
+	if (broken(l))
+		return;
+	LIST_EACH(&l->ops, k) {
+		const struct op *op = container_of(k, struct op, link);
+
+		MUST(l, op->via == 0 || op->oneway || now < op->asked_ns + ANSWER_NS, "client %d has no answer to %d (kind %d)", op->via - 1,
+			op->opaque, op->kind);
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		MUST(l, !n->clients[i].garbage || now < n->clients[i].garbage_ns + ANSWER_NS, "garbage of client %d does no harm to it", i);
+}
+
+/* The front is started anew while the engine goes on, or everything on its connections is answered first. */
+static void restart(struct life *l)
+{
+	if (one_in(l, 2)) {
+		native_flush(l);
+		for (uint64_t t = 0; t < ANSWER_NS && !l->world.disk->dead; t += SEC_NS)
+			sim_world_run(&l->world, SEC_NS);
+		check_answered(l);
+	}
+	if (l->world.disk->dead)
+		return;
+	native_stop(l);
+	if (l->native == NULL)
+		native_open(l);
+}
+
+void native_step(struct life *l)
+{
+	struct native *n = l->native;
+
+	if (n == NULL || n->stopping)
+		return;
+	if (one_in(l, 150) && !broken(l)) {
+		restart(l);
+		return;
+	}
+	check_answered(l);
+	struct client *c = &n->clients[below(l, CLIENTS)];
+	if (c->conn == NULL) {
+		client_connect(n, c);
+		return;
+	}
+	if (!usable(c))
+		return;
+	switch (below(l, 24)) {
+	case 0: case 1: case 2: case 3: beat(n, c); break;
+	case 4: case 5: case 6: case 7: ask_max(n, c); break;
+	case 8: case 9: case 10: lock(n, c, true); break;
+	case 11: lock(n, c, false); break;
+	case 12:
+		if (one_in(l, 4))
+			unregister(n, c);
+		break;
+	case 13: case 14:
+		sim_conn_hold(c->conn, true);
+		sim_event_set(&l->world.clock, &c->wake, 1 + below(l, HOLD_NS));
+		break;
+	case 15:
+		if (one_in(l, 3))
+			sim_conn_cut(c->conn);
+		break;
+	case 16:
+		if (!has_ops(l, c) && one_in(l, 2))
+			hang_up(c);
+		break;
+	case 17:
+		if (one_in(l, 4))
+			send_garbage(n, c);
+		break;
+	default: break;
+	}
 }
