@@ -109,7 +109,8 @@ static void topics_known(struct engine_ask *a, enum status st)
 	struct broker *b = container_of(container_of(a, struct engine_topics, ask), struct broker, topics);
 	bool fine = true;
 
-	if (st == ST_CLOSED)
+	/* A signal may come while the store is opened: then the listeners are gone before the answer is here. */
+	if (st == ST_CLOSED || b->stage != RUNNING)
 		return;
 	CHECK(st == ST_OK);
 	if (!open_registrar(b)) {

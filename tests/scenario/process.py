@@ -165,6 +165,17 @@ def test_a_second_signal_ends_it_at_once(folder):
             assert rc in (130, 0) and time.monotonic() - began < 1.0, rc
 
 
+def test_a_signal_while_the_store_is_opened_is_an_orderly_stop(folder):
+    args = [server.binary(), "start", "--data", os.path.join(folder, "data"), "--set", "listenPort=0", "--set", "namesrvPort=0"]
+    for i in range(24):
+        p = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.002 + 0.001 * i)
+        p.send_signal(signal.SIGTERM)
+        _, err = p.communicate(timeout=LIMIT_S)
+        # Before it looks for signals, one simply ends it.
+        assert p.returncode in (0, -signal.SIGTERM), (i, p.returncode, err)
+
+
 def test_connections_that_stay_do_not_prevent_a_stop(folder):
     with broker(folder) as b:
         held = [socket.create_connection(("127.0.0.1", p)) for p in (b.ports["native"][0], b.ports["namesrv"][0]) for _ in range(20)]
