@@ -11,6 +11,7 @@
 #include "base/be.h"
 #include "base/mem.h"
 #include "base/obj.h"
+#include "base/text.h"
 #include "base/utf.h"
 
 enum { CAP_MIN = 64 };
@@ -111,14 +112,10 @@ void buf_be64(struct buf *b, uint64_t v)
 
 void buf_u64_dec(struct buf *b, uint64_t v)
 {
-	char t[20];
-	size_t at = sizeof(t);
+	uint8_t t[TEXT_U64_MAX];
+	size_t n = text_u64(t + sizeof(t), v);
 
-	do {
-		t[--at] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v != 0);
-	buf_put(b, t + at, sizeof(t) - at);
+	buf_put(b, t + sizeof(t) - n, n);
 }
 
 void buf_i64_dec(struct buf *b, int64_t v)
@@ -170,6 +167,8 @@ void buf_json_str(struct buf *b, struct slice s)
 		uint8_t c = s.p[i];
 		uint32_t code = c;
 
+		if ((len = text_plain(s.p + i, s.n - i)) > 0)
+			continue;
 		len = c < 0x80 ? 1 : utf8_take(slice_skip(s, i), &code);
 		if (code != UTF8_BAD && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
 			continue;

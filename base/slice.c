@@ -43,12 +43,25 @@ bool slice_split(struct slice *rest, char sep, struct slice *ret)
 	return true;
 }
 
+#define U64_DIGITS 20 /* of the largest number */
+
 bool slice_u64(struct slice a, uint64_t *ret)
 {
 	uint64_t v = 0;
 
 	if (a.n == 0)
 		return false;
+	if (a.n < U64_DIGITS) { /* too short to overflow */
+		for (size_t i = 0; i < a.n; i++) {
+			unsigned d = a.p[i] - (unsigned)'0';
+
+			if (d > 9)
+				return false;
+			v = v * 10 + d;
+		}
+		*ret = v;
+		return true;
+	}
 	for (size_t i = 0; i < a.n; i++) {
 		if (a.p[i] < '0' || a.p[i] > '9' || __builtin_mul_overflow(v, 10, &v) ||
 		    __builtin_add_overflow(v, (uint64_t)(a.p[i] - '0'), &v))

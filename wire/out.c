@@ -7,6 +7,7 @@
 
 #include "base/be.h"
 #include "base/obj.h"
+#include "base/text.h"
 
 enum { LENGTHS = 8, CODE_BINARY_MAX = 32767, HEADER_BITS_MAX = 0xFFFFFF };
 
@@ -96,13 +97,8 @@ void wire_put(struct wire_out *o, const char *name, struct slice value)
 
 void wire_put_i64(struct wire_out *o, const char *name, int64_t value)
 {
-	uint8_t digits[24];
-	size_t at = sizeof(digits);
-	uint64_t v = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-	do {
-		digits[--at] = (uint8_t)('0' + v % 10);
-		v /= 10;
-	} while (v > 0);
+	uint8_t digits[1 + TEXT_U64_MAX];
+	size_t at = sizeof(digits) - text_u64(digits + sizeof(digits), value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 	if (value < 0)
 		digits[--at] = '-';
 	wire_put(o, name, slice_of(digits + at, sizeof(digits) - at));

@@ -14,8 +14,12 @@
 #include "wire/scan.h"
 
 #include "base/obj.h"
+#include "base/text.h"
 
-enum { SKIP_DEPTH = 16 }; /* of values under unknown keys */
+enum {
+	SKIP_DEPTH = 16, /* of values under unknown keys */
+	SHORT = 4,       /* strings up to here are read byte by byte */
+};
 
 struct scan {
 	const uint8_t *p, *end;
@@ -32,14 +36,14 @@ static bool bad(struct scan *s, const char *why)
 	return false;
 }
 
-static void blanks(struct scan *s)
+static inline void blanks(struct scan *s)
 {
-	while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
+	while (s->p < s->end && *s->p <= ' ' && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
 		s->p++;
 }
 
 /* Takes 'c', with blanks before it. */
-static bool take(struct scan *s, uint8_t c)
+static inline bool take(struct scan *s, uint8_t c)
 {
 	blanks(s);
 	if (s->p == s->end || *s->p != c)
@@ -121,6 +125,19 @@ static bool unicode(struct scan *s, uint8_t *to, size_t *n)
 	return true;
 }
 
+/* The first quote or backslash from p on; 'end' when there is none. */
+static const uint8_t *to_quote_or_escape(const uint8_t *p, const uint8_t *end)
+{
+	for (; (size_t)(end - p) >= TEXT_STEP; p += TEXT_STEP) {
+		uint64_t v = text_load(p), marks = text_is(v, '"') | text_is(v, '\\');
+		if (marks != 0)
+			return p + text_first(marks);
+	}
+	while (p < end && *p != '"' && *p != '\\')
+		p++;
+	return p;
+}
+
 /* The rest of a string that has escapes: 'start' is behind its opening quote, s->p at the first backslash. */
 static bool unescape(struct scan *s, const uint8_t *start, struct slice *ret)
 {
@@ -133,11 +150,15 @@ static bool unescape(struct scan *s, const uint8_t *start, struct slice *ret)
 	size_t n = (size_t)(s->p - start);
 	memcpy(to, start, n);
 	while (s->p < s->end && *s->p != '"') {
-		uint8_t c = *s->p++;
+		uint8_t c = *s->p;
 		if (c != '\\') {
-			to[n++] = c;
+			const uint8_t *next = to_quote_or_escape(s->p, s->end);
+			memcpy(to + n, s->p, (size_t)(next - s->p));
+			n += (size_t)(next - s->p);
+			s->p = next;
 			continue;
 		}
+		s->p++;
 		if (s->p == s->end)
 			break;
 		c = *s->p++;
@@ -169,8 +190,11 @@ static bool string(struct scan *s, struct slice *ret)
 	if (!take(s, '"'))
 		return bad(s, "header lacks a string where one must be");
 	const uint8_t *start = s->p, *p = start, *end = s->end;
-	while (p < end && *p != '"' && *p != '\\')
+	/* Most strings of a header are a letter or a small number. */
+	while (p < end && *p != '"' && *p != '\\' && p < start + SHORT)
 		p++;
+	if (p == start + SHORT)
+		p = to_quote_or_escape(p, end);
 	s->p = p;
 	if (p == end)
 		return bad(s, "header has an unfinished string");

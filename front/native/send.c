@@ -19,14 +19,20 @@
 static bool is_half(const struct wire_send *s)
 {
 	static const struct slice mark = SLICE_LIT("TRAN_MSG");
+	const uint8_t *p = s->props.p, *end = p + s->props.n;
 	struct slice v;
 	bool yes;
 
 	if ((s->sys_flag & 0x4) != 0)
 		return true;
-	if (s->props.n < mark.n || memmem(s->props.p, s->props.n, mark.p, mark.n) == NULL)
-		return false;
-	return s->reconsume_times == 0 && props_get(s->props, mark, &v) && slice_bool(v, &yes) && yes;
+	/* Nearly no message has it, so the names are only looked at for one that begins so. */
+	while (p != NULL && (size_t)(end - p) > mark.n) {
+		if (memcmp(p, mark.p, mark.n) == 0)
+			return s->reconsume_times == 0 && props_get(s->props, mark, &v) && slice_bool(v, &yes) && yes;
+		p = memchr(p, PROP_END, (size_t)(end - p));
+		p = p == NULL ? NULL : p + 1;
+	}
+	return false;
 }
 
 /* Offset ids of all records of a batch, joined by commas. */

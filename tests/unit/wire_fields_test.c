@@ -210,6 +210,42 @@ static void answers_carry_their_fields(void **state)
 	buf_fini(&scratch);
 }
 
+/* The usual answer takes another way than one in pieces: the bytes may not tell. */
+static void both_ways_to_answer_a_send_give_the_same_bytes(void **state)
+{
+	static const int64_t numbers[] = {0, 1, 9, 10, 99, 100, 101, 999, 1000, 12345, 99999, INT32_MAX, INT64_C(1234567890123), INT64_MAX, -1};
+	(void)state;
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		struct wire_cmd req = {.code = 310, .opaque = i % 2 ? (int32_t)numbers[i] : INT32_MIN, .form = WIRE_JSON};
+		struct wire_send_answer v = {
+			.msg_id = i % 3 ? SLICE_LIT("7F00000100002A9F00000000000003E8") : SLICE_LIT("A,B"), .queue = (int32_t)(numbers[i] % 65536),
+			.offset = (uint64_t)numbers[i], .region = SLICE_LIT("DefaultRegion"), .trace_on = i % 2 == 0,
+		};
+		struct buf usual = {0}, pieces = {0};
+		struct wire_out o;
+		wire_send_answer(&usual, &req, ANS_SUCCESS, slice_of(NULL, 0), &v);
+		wire_answer(&o, &pieces, &req, ANS_SUCCESS);
+		wire_put(&o, "msgId", v.msg_id);
+		wire_put_i64(&o, "queueId", v.queue);
+		wire_put_i64(&o, "queueOffset", (int64_t)v.offset);
+		wire_put(&o, "MSG_REGION", v.region);
+		wire_put_bool(&o, "TRACE_ON", v.trace_on);
+		wire_finish(&o, 0);
+		assert_int_equal(usual.n, pieces.n);
+		assert_memory_equal(usual.p, pieces.p, pieces.n);
+		/* What would have to be escaped goes in pieces. */
+		v.region = SLICE_LIT("a\"b");
+		buf_reset(&usual);
+		wire_send_answer(&usual, &req, ANS_SUCCESS, slice_of(NULL, 0), &v);
+		struct wire_cmd c = reread(&usual);
+		struct wire_args a = wire_args(&c);
+		assert_true(slice_eq_str(wire_str(&a, "MSG_REGION"), "a\"b"));
+		buf_fini(&usual);
+		buf_fini(&pieces);
+	}
+	buf_fini(&scratch);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +254,7 @@ int main(void)
 		cmocka_unit_test(a_missing_field_of_a_send_is_named),
 		cmocka_unit_test(a_pull_is_read_whole),
 		cmocka_unit_test(answers_carry_their_fields),
+		cmocka_unit_test(both_ways_to_answer_a_send_give_the_same_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
