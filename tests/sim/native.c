@@ -45,6 +45,7 @@ struct lock_model {
 	bool held;
 	int holder;
 	uint64_t asked_ns, answered_ns;
+	int32_t unlocked[CLIENTS + 1]; /* the last request of each client that may have given it back */
 };
 
 /* A request that the engine has not answered. */
@@ -423,7 +424,12 @@ static void lock_answered(struct engine_ask *a, enum status st)
 		MUST(l, !k->held || k->holder == op->via || op->asked_ns <= k->answered_ns ||
 			now >= k->asked_ns + l->world.conf.lock_expire_ms * MS_NS,
 			"queue %d is locked for client %d, and for %d as well", op->queue, k->holder - 1, op->via - 1);
-		*k = (struct lock_model){true, op->via, op->asked_ns, now};
+		if (op->opaque > k->unlocked[op->via]) {
+			k->held = true;
+			k->holder = op->via;
+			k->asked_ns = op->asked_ns;
+			k->answered_ns = now;
+		}
 	}
 	own_answered(a, st);
 }
@@ -487,6 +493,8 @@ static void lock(struct native *n, struct client *c, bool take)
 		c->no, group_of(op->group), op->queue);
 	enum wire_form form = next_request(n, c, op);
 
+	if (!take)
+		k->unlocked[c->no + 1] = op->opaque;
 	wire_begin(&o, &n->frame, form, take ? REQ_LOCK_BATCH_MQ : REQ_UNLOCK_BATCH_MQ, op->opaque, 0);
 	wire_finish(&o, body.n);
 	buf_slice(&n->frame, buf_view(&body));
