@@ -16,6 +16,7 @@
 #define PULL_BYTES_MAX (8u << 20)
 #define EXAMINE_MAX 8192u     /* entries looked at for one answer: a filter that lets nothing through ends with NO_MATCH */
 #define PIECES_MAX 1024u      /* runs of bytes in one answer */
+#define TURN_BYTES (16u << 20) /* record bytes handed out in one turn: the rest waits until what is queued has been written or refused */
 
 struct pull {
 	struct engine_pull *r;
@@ -388,8 +389,14 @@ bool read_turn(struct eng *g)
 	list_init(&now);
 	list_move(&now, &g->reader->ready);
 	bool again = mend_turn(g);
-	while ((n = list_pop(&now)) != NULL)
+	uint64_t enough = g->stats[STAT_BYTES_OUT_TOTAL] + TURN_BYTES;
+	while (g->stats[STAT_BYTES_OUT_TOTAL] < enough && (n = list_pop(&now)) != NULL)
 		pull_try(container_of(n, struct pull, link));
+	while (!list_empty(&now)) {
+		n = now.prev;
+		list_remove(n);
+		list_push_front(&g->reader->ready, n);
+	}
 	return again || !list_empty(&g->reader->ready);
 }
 

@@ -635,6 +635,44 @@ static void test_waiting_pull(void **state)
 	world_fini(&w);
 }
 
+/* However much is asked for at once, one turn hands out only so much: what is queued must be seen by its carrier before there is more. */
+static void test_a_turn_hands_out_only_so_much(void **state)
+{
+	enum { BODY = 200000, MESSAGES = 20, PULLS = 16, TURN_MAX = 24 << 20 };
+	struct world w;
+	struct answer r, p[PULLS];
+	uint8_t *body = mem_new(BODY);
+	size_t before = 0, after = 0;
+	(void)state;
+	world_init(&w);
+	w.conf.segment_bytes = w.conf.cache_bytes = w.conf.unsynced_bytes = w.conf.ahead_bytes = w.conf.snapshot_bytes = 16u << 20;
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int i = 0; i < MESSAGES; i++)
+		assert_int_equal(send_props(&w, "orders", 0, slice_of(body, BODY), "", &r), ST_OK);
+	memset(p, 0, sizeof p);
+	for (int i = 0; i < PULLS; i++) {
+		p[i].u.pull = (struct engine_pull){.ask = {.done = on_done}, .topic = SLICE_LIT("orders"), .max_msgs = 32, .max_bytes = 8u << 20};
+		engine_pull(w.e, &p[i].u.pull);
+	}
+	for (int turn = 0; turn < 1000 && after < (size_t)PULLS * MESSAGES * BODY; turn++) {
+		engine_turn(w.e);
+		memdisk_run(&w.disk);
+		before = after;
+		after = 0;
+		for (int i = 0; i < PULLS; i++)
+			after += p[i].bytes.n;
+		assert_true(after - before <= TURN_MAX);
+	}
+	for (int i = 0; i < PULLS; i++) {
+		assert_true(p[i].done);
+		assert_int_equal(p[i].st, ST_OK);
+		assert_int_equal(p[i].u.pull.count, MESSAGES);
+		buf_fini(&p[i].bytes);
+	}
+	mem_free(body);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -655,6 +693,7 @@ int main(void)
 		cmocka_unit_test(test_index_is_rebuilt),
 		cmocka_unit_test(test_retention_by_size),
 		cmocka_unit_test(test_waiting_pull),
+		cmocka_unit_test(test_a_turn_hands_out_only_so_much),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
