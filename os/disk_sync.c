@@ -3,8 +3,9 @@
  * Copyright The Gantry authors
  */
 /*
- * Hot syncs move to the thread when more than one in a hundred of the last 256 was slow. They come back for a trial, at most once a
- * second, when the thread's were quick; a trial begins with an empty window, so it costs three slow syncs at most.
+ * Hot syncs move to the thread when more than one in a hundred of the last 2,048 was slow (a short burst, as the zeroing of space ahead makes
+ * every few seconds, is no reason). They come back for a trial, at most once a second, when the thread's were quick; a trial begins with an
+ * empty window, so it costs twenty-one slow syncs at most.
  */
 #include "os/disk_sync.h"
 

@@ -13,9 +13,9 @@
 #include <stdint.h>
 
 enum {
-	SYNC_WINDOW = 256,          /* syncs that are remembered */
-	SYNC_SLOW_MAX = 2,          /* so many of the window may be slow on the loop: 99 of 100 are quick */
-	SYNC_TRIAL_SLOW_MAX = 12,   /* with so few slow ones on the thread (1 in 20) the loop gets a trial */
+	SYNC_WINDOW = 2048,         /* syncs that are remembered */
+	SYNC_SLOW_MAX = 20,         /* so many of the window may be slow on the loop: 99 of 100 are quick */
+	SYNC_TRIAL_SLOW_MAX = 100,  /* with so few slow ones on the thread (1 in 20) the loop gets a trial */
 };
 #define SYNC_SLOW_NS UINT64_C(500000)         /* a sync that takes longer is slow */
 #define SYNC_TRIAL_NS UINT64_C(1000000000)    /* between two trials */
