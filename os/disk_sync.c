@@ -33,7 +33,7 @@ void sync_place_took(struct sync_place *p, uint64_t now_ns, uint64_t took_ns)
 	if (!p->on_thread) {
 		if (p->n_slow > SYNC_SLOW_MAX)
 			place_move(p, now_ns);
-	} else if (p->n == SYNC_WINDOW && p->n_slow <= SYNC_TRIAL_SLOW_MAX && now_ns - p->since >= SYNC_TRIAL_NS) {
+	} else if (p->n >= SYNC_TRIAL_MIN && p->n_slow * SYNC_TRIAL_QUICK <= p->n && now_ns - p->since >= SYNC_TRIAL_NS) {
 		place_move(p, now_ns);
 	}
 }

@@ -15,7 +15,8 @@
 enum {
 	SYNC_WINDOW = 2048,         /* syncs that are remembered */
 	SYNC_SLOW_MAX = 20,         /* so many of the window may be slow on the loop: 99 of 100 are quick */
-	SYNC_TRIAL_SLOW_MAX = 100,  /* with so few slow ones on the thread (1 in 20) the loop gets a trial */
+	SYNC_TRIAL_MIN = 256,       /* so many quick ones on the thread give the loop a trial ... */
+	SYNC_TRIAL_QUICK = 20,      /* ... quick: at most one slow among so many */
 };
 #define SYNC_SLOW_NS UINT64_C(500000)         /* a sync that takes longer is slow */
 #define SYNC_TRIAL_NS UINT64_C(1000000000)    /* between two trials */
