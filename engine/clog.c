@@ -329,6 +329,11 @@ static void zero_done(struct disk_op *op, enum status st)
 	}
 }
 
+static uint64_t prepared_most(const struct clog *c)
+{
+	return c->conf.ahead_bytes + c->conf.record_max;
+}
+
 /* How much prepared space lies ahead of the tail; the segment that needs more next goes to *ret. */
 static uint64_t lead(const struct clog *c, struct segment **ret)
 {
@@ -354,7 +359,7 @@ uint64_t clog_turn(struct clog *c, uint64_t now_ns)
 		return NEVER;
 	if (c->full && now_ns < c->full_retry_ns)
 		return c->full_retry_ns;
-	if (lead(c, &s) >= c->conf.ahead_bytes)
+	if (lead(c, &s) >= prepared_most(c))
 		return NEVER;
 	if (s == NULL) {
 		enum status st = clog_add_segment(c, c->n_segs == 0 ? c->tail : segment_end(c, c->segs[c->n_segs - 1]));
@@ -414,7 +419,8 @@ enum status clog_spare(const struct clog *c, uint32_t size, uint32_t spare)
 	uint64_t waiting = unsynced(c);
 	if (waiting > 0 && waiting + size > c->conf.unsynced_bytes - c->conf.unsynced_bytes / 8)
 		return ST_BUSY;
-	if (lead(c, &s) >= skip + size + spare)
+	/* More than is ever prepared must not be waited for. */
+	if (lead(c, &s) >= u64_min(skip + size + spare, prepared_most(c)))
 		return ST_OK;
 	return c->full ? ST_DISK_FULL : ST_BUSY;
 }

@@ -66,7 +66,8 @@ struct segment {
 };
 
 struct clog_conf {
-	uint64_t segment_bytes, ahead_bytes, unsynced_bytes, cache_bytes, reserve_bytes;
+	uint64_t segment_bytes, ahead_bytes, unsynced_bytes, cache_bytes;
+	uint64_t record_max;     /* largest record: so much more is prepared, since the rest of a segment may be too short for one */
 	uint32_t block_bytes;
 	bool sync_before_visible; /* SYNC_FLUSH */
 	uint64_t async_ns;

@@ -334,6 +334,7 @@ static struct eng *eng_new(const struct engine_env *env, const struct engine_con
 	struct clog_conf cc = {
 		.segment_bytes = conf->segment_bytes,
 		.ahead_bytes = conf->ahead_bytes,
+		.record_max = (uint64_t)conf->max_message + RECORD_PROPS_MAX + RECORD_SIZE_MIN + NAME_MAX_SYSTEM + RECORD_BLANK_SIZE,
 		.unsynced_bytes = conf->unsynced_bytes,
 		.cache_bytes = u64_max(conf->cache_bytes, 2 * ((uint64_t)conf->max_message + RECORD_PROPS_MAX) + 8u * conf->block_bytes),
 		.block_bytes = conf->block_bytes,

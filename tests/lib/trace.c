@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/obj.h"
+#include "record/record.h"
 #include "tests/lib/trace.h"
 
 #define BODY_MAX (256u << 10)
@@ -25,7 +26,9 @@ void trace_init(struct trace *t)
 	t->conf.segment_bytes = 1u << 20;
 	t->conf.block_bytes = 16384;
 	t->conf.max_message = 128u << 10;
-	t->conf.unsynced_bytes = t->conf.ahead_bytes = 512u << 10;
+	t->conf.unsynced_bytes = 512u << 10;
+	/* With the largest record that is prepared on top it makes 512 KiB. */
+	t->conf.ahead_bytes = t->conf.unsynced_bytes - (t->conf.max_message + RECORD_PROPS_MAX + RECORD_SIZE_MIN + 255 + RECORD_BLANK_SIZE);
 	t->conf.snapshot_bytes = 1u << 30;
 	t->conf.cache_bytes = 256u << 10;
 	t->conf.auto_create_topic = false;
