@@ -167,9 +167,9 @@ enum status delay_park(struct eng *g, struct append *a, int level)
 	props_put(&d->props, SLICE_LIT("REAL_QID"), slice_str(qid));
 	if (d->props.n + RECORD_CRC_SIZE + 1 > RECORD_PROPS_MAX)
 		return ST_ILLEGAL;
-	a->kind = a->kind == APPEND_USER && (g->clog.full || g->space_low) ? APPEND_USER : APPEND_CONSEQUENCE; /* the schedule topic takes no user's sends */
-	if (a->kind == APPEND_USER)
+	if (a->kind == APPEND_USER && (g->clog.full || g->space_low))
 		return ST_DISK_FULL;
+	a->kind = APPEND_CONSEQUENCE; /* the schedule topic takes no user's sends */
 	a->topic = l->topic;
 	a->queue = topic_queue(g, l->topic, l->id);
 	a->r.topic = topic_name(l->topic);
