@@ -393,6 +393,20 @@ static void test_damaged_record_is_left_out(void **state)
 	world_fini(&w);
 }
 
+static void test_a_send_never_waits_for_more_than_is_prepared(void **state)
+{
+	struct world w;
+	struct answer r;
+	static uint8_t body[250u << 10];
+	(void)state;
+	world_init(&w);
+	w.conf.ahead_bytes = 300000; /* little more than the largest message */
+	assert_int_equal(world_open(&w), ST_OK);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(send_props(&w, "orders", 0, slice_of(body, sizeof body - (size_t)i * 4001), "", &r), ST_OK);
+	world_fini(&w);
+}
+
 static void test_topic_incarnations(void **state)
 {
 	struct world w;
@@ -685,6 +699,7 @@ int main(void)
 		cmocka_unit_test(test_foreign_folder_is_refused),
 		cmocka_unit_test(test_rot_is_refused),
 		cmocka_unit_test(test_damaged_record_is_left_out),
+		cmocka_unit_test(test_a_send_never_waits_for_more_than_is_prepared),
 		cmocka_unit_test(test_topic_incarnations),
 		cmocka_unit_test(test_fewer_queues_survive_a_restart),
 		cmocka_unit_test(test_settings_win_over_snapshots),
