@@ -615,6 +615,11 @@ enum status recover(struct eng *g, char *why, size_t n)
 	mem_free(w.win.buf);
 	if (st != ST_OK)
 		return st;
+	/* Retention gives up only what is synced, and says so in the log: a log that ends before it has lost something. */
+	if (g->log_min > end) {
+		snprintf(why, n, "the log ends at %llu, but retention had come to %llu", (unsigned long long)end, (unsigned long long)g->log_min);
+		return ST_CORRUPT;
+	}
 	st = clog_set_end(&g->clog, end, w.mark);
 	if (st != ST_OK) {
 		snprintf(why, n, "the log's end at %llu cannot be cleaned: %s", (unsigned long long)end, status_text(st));
