@@ -56,7 +56,7 @@ enum engine_verb {
 	ENGINE_GROUP_PUT, ENGINE_GROUP_GET, ENGINE_GROUP_DROP, ENGINE_GROUP_LIST,
 	ENGINE_JOIN, ENGINE_LEAVE, ENGINE_MEMBERS, ENGINE_LOCK, ENGINE_UNLOCK,
 	ENGINE_OFFSET_GET, ENGINE_OFFSET_COMMIT, ENGINE_OFFSET_RESET, ENGINE_OFFSET_LIST,
-	ENGINE_SUB_OPEN, ENGINE_SETTLE, ENGINE_STATS, ENGINE_VERB_COUNT
+	ENGINE_SUB_OPEN, ENGINE_SETTLE, ENGINE_CELL_PUT, ENGINE_CELL_LIST, ENGINE_STATS, ENGINE_VERB_COUNT
 };
 
 struct engine_ops {
@@ -424,7 +424,15 @@ struct engine_sub {
 	void (*ended)(struct engine_sub *, enum status); /* the last callback: CLOSED after engine_sub_close, else why */
 	void *priv[2];
 };
-enum sub_start { SUB_START_COMMITTED, SUB_START_FIRST, SUB_START_LAST, SUB_START_OFFSET };
+enum sub_start {
+	SUB_START_COMMITTED, SUB_START_FIRST, SUB_START_LAST, SUB_START_OFFSET,
+	SUB_START_POSITION        /* at the first message that the log holds at position start_offset or behind it; taps only */
+};
+/* Where a tap begins in one queue. */
+struct queue_from {
+	int32_t queue;
+	uint64_t offset;
+};
 struct engine_sub_open {
 	struct engine_ask ask;
 	const struct actor *actor;
@@ -434,7 +442,11 @@ struct engine_sub_open {
 	struct slice client_id;
 	struct slice expr;        /* tag filter */
 	enum sub_start start;     /* where a group without a committed offset begins */
-	uint64_t start_offset;    /* SUB_START_OFFSET, for every queue */
+	uint64_t start_offset;    /* SUB_START_OFFSET, for every queue; SUB_START_POSITION: of the log */
+	bool tap;                 /* reads by position: nothing is leased or remembered, a delivery's tag is 0; 'group' must be empty */
+	const struct queue_from *from; /* taps: queues that begin elsewhere than 'start' says; below the queue's first: there */
+	size_t n_from;
+	bool detach;              /* leases outlive the subscription: they end by receipt (engine_settle without sub) or by time */
 	uint32_t lease_ms;        /* 0: the configured default */
 	uint32_t credit;          /* deliveries that may be under way at first */
 };
@@ -445,22 +457,58 @@ struct engine_sub_open {
 static inline void engine_sub_open(struct engine *e, struct engine_sub_open *r) { engine_submit(e, &r->ask, ENGINE_SUB_OPEN); }
 /* More deliveries may be under way; settling one gives none back by itself. */
 static inline void engine_sub_credit(struct engine *e, struct engine_sub *s, uint32_t more) { e->ops->sub_credit(e, s, more); }
-/* Unsettled deliveries go back at once; ended(CLOSED) follows from a turn. */
+/* Unsettled deliveries go back at once, unless they are detached; ended(CLOSED) follows from a turn. */
 static inline void engine_sub_close(struct engine *e, struct engine_sub *s) { e->ops->sub_close(e, s); }
 
-enum settle { SETTLE_ACK, SETTLE_RETRY, SETTLE_REJECT, SETTLE_EXTEND };
+enum settle {
+	SETTLE_ACK, SETTLE_RETRY, SETTLE_REJECT, SETTLE_EXTEND,
+	SETTLE_RELEASE            /* back at once, and the attempt does not count: it never reached anybody */
+};
 struct engine_settle {
 	struct engine_ask ask;
-	struct engine_sub *sub;
+	struct engine_sub *sub;   /* who got it; NULL: by receipt, which is (group, topic, tag) */
+	struct slice group, topic; /* receipts only */
+	uint64_t incarnation;     /* receipts only: the topic's, so that a receipt of a dropped topic settles nothing; 0: not checked */
 	uint64_t tag;
 	enum settle how;
 	int64_t after_ms;         /* RETRY: delay, -1: the group's next; EXTEND: new lease from now */
 };
 /*
  * Ends or prolongs a lease. ACK: handled. RETRY: again after the delay, or dead-lettered when it had its attempts. REJECT: dead-letter
- * now. Answered at once, durable with the next sync. GONE when the lease has run out or was settled before.
+ * now. Answered at once, durable with the next sync. GONE when the lease has run out or was settled before. A receipt holds as long as its
+ * attempt is the message's latest: also after the subscription closed, and after a restart while nobody else was given the message.
  */
 static inline void engine_settle(struct engine *e, struct engine_settle *r) { engine_submit(e, &r->ask, ENGINE_SETTLE); }
+
+/* ---- Cells: the last value of a name ------------------------------------------------------------------------------------------------------- */
+
+/* For what a front must remember beside messages: retained messages, sessions, a secret. Small in number and size beside messages. */
+struct engine_cell {
+	struct engine_ask ask;
+	const struct actor *actor;
+	struct slice space;       /* whose: "mqtt-session"; CELL_SPACE_MAX bytes */
+	struct slice name;        /* CELL_NAME_MAX bytes, any */
+	struct slice value;       /* max_message + 64 KiB */
+	bool drop;                /* forget the name */
+};
+/* Sets (or drops) it; done once it is durable, in the order asked. TOO_BIG, BUSY (max_cells or max_cell_bytes are used up), DISK_FULL, IO. */
+static inline void engine_cell_put(struct engine *e, struct engine_cell *r) { engine_submit(e, &r->ask, ENGINE_CELL_PUT); }
+#define CELL_SPACE_MAX 64u
+#define CELL_NAME_MAX 65535u
+struct cell_info {
+	struct slice name, value;
+};
+struct engine_cells {
+	struct engine_ask ask;
+	const struct actor *actor;
+	struct slice space;
+	struct slice name;        /* this one only, where 'one' is set */
+	bool one;
+	const struct cell_info *v; /* out, valid during done() */
+	size_t count;
+};
+/* OK, also when there is none. What was put and is not durable yet counts. */
+static inline void engine_cell_list(struct engine *e, struct engine_cells *r) { engine_submit(e, &r->ask, ENGINE_CELL_LIST); }
 
 /* ---- Numbers --------------------------------------------------------------------------------------------------------------------------- */
 
@@ -481,6 +529,7 @@ struct engine_stats {
 	struct engine_ask ask;
 	const struct actor *actor;
 	uint64_t v[STAT_COUNT];   /* out */
+	uint64_t visible;         /* out: the position of the log behind the last message that readers can see */
 };
 static inline void engine_stats(struct engine *e, struct engine_stats *r) { engine_submit(e, &r->ask, ENGINE_STATS); }
 
@@ -521,6 +570,9 @@ struct engine_conf {
 	uint32_t delay_ms[18];        /* the delay levels */
 	uint32_t max_waiting;         /* pulls that wait at once */
 	uint32_t max_topics, max_groups;
+	uint32_t max_cells;
+	uint64_t max_cell_bytes;      /* of all names and values together */
+	uint32_t feed_linger_ms;      /* a group keeps its place among native members so long after its last subscription closed */
 };
 void engine_conf_default(struct engine_conf *c);
 
