@@ -10,6 +10,7 @@
 #ifndef FRONT_MESSAGE_H
 #define FRONT_MESSAGE_H
 
+#include "base/utf.h"
 #include "engine/engine.h"
 #include "record/record.h"
 
@@ -18,7 +19,7 @@ struct front_conf;
 enum message_field {
 	MESSAGE_TAG,          /* TAGS */
 	MESSAGE_KEYS,         /* KEYS, separated by blanks */
-	MESSAGE_ORDER_KEY,    /* __SHARDINGKEY: messages with the same one go into one queue */
+	MESSAGE_ORDER_KEY,    /* __SHARDINGKEY: messages with the same one go into one queue, of the engine's choice */
 	MESSAGE_CONTENT_TYPE, /* content-type */
 	MESSAGE_CORRELATION,  /* correlation-data: any bytes */
 	MESSAGE_REPLY_TO,     /* reply-topic */
@@ -34,7 +35,7 @@ struct draft {
 	struct slice body;    /* borrowed, or a view of 'own' */
 	struct buf own;       /* a body that had to be decoded */
 	struct buf props;     /* property text as the engine takes it */
-	int32_t queue;        /* -1: the engine's choice, or the order key's; draft_init sets it */
+	int32_t queue;        /* -1: the engine's choice; draft_init sets it */
 	char why[MESSAGE_WHY]; /* what is wrong with it, for the caller, after an error */
 };
 void draft_init(struct draft *d);
@@ -57,7 +58,7 @@ bool moment_parse(struct slice text, int64_t *ret_ms);
  * is the caller's (may be NULL, ended by NULL).
  */
 enum status draft_json(struct draft *d, const struct front_conf *conf, int64_t now_ms, const void *value, const char *const *ignore);
-/* Fills an engine_send from a draft (topic, body, props, queue; an order key's queue is chosen when 'queues' > 0 write queues are known). */
+/* Fills an engine_send from a draft, for a topic that is made when it is not there and the settings allow. The rest of 'r' is the caller's (zeroed). */
 void draft_send(const struct draft *d, const struct front_conf *conf, int64_t now_ms, struct engine_send *r);
 
 /* A stored message. Slices view the record. */
@@ -85,8 +86,6 @@ struct slice message_correlation(const struct message *m, struct buf *scratch);
  */
 void message_json(struct buf *b, const struct message *m, struct slice topic, uint32_t attempt, size_t max_body);
 
-/* UTF-8 without U+0000; the whole of it. */
-bool utf8_valid(struct slice s);
 void base64_put(struct buf *b, struct slice s);
 bool base64_get(struct buf *b, struct slice text); /* both alphabets, padding or not; false: not base64, b may have grown */
 /* Percent-decoding ('plus': '+' is a blank). False: a bad escape. */
