@@ -85,7 +85,7 @@ struct msg {
 	struct slice topic;
 	struct slice body;
 	struct slice props;      /* RocketMQ property text, as it came */
-	int32_t queue;           /* -1: the engine picks one of the write queues */
+	int32_t queue;           /* -1: the engine picks one of the write queues, the same one for the same order key (__SHARDINGKEY) */
 	int32_t flag;            /* the user's */
 	int32_t sys_flag;        /* compression bits; transaction bits are refused with DENIED until there are transactions */
 	int32_t reconsume_times;

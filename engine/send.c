@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/props.h"
+#include "base/utf.h"
 #include "engine/eng.h"
 
 #define BATCH_MAX 65536u /* messages in one batch */
@@ -29,6 +30,7 @@ struct parked {
 struct prop_notes {
 	bool has_uniq, has_crc, no_wait, timer, half;
 	int delay;
+	struct slice order_key;
 };
 
 static void note_props(struct slice props, struct prop_notes *n)
@@ -47,6 +49,8 @@ static void note_props(struct slice props, struct prop_notes *n)
 			n->has_crc = true;
 		else if (slice_starts(name, SLICE_LIT("TIMER_D")))
 			n->timer = true;
+		else if (slice_eq(name, SLICE_LIT("__SHARDINGKEY")))
+			n->order_key = value;
 		else if (slice_eq(name, SLICE_LIT("TRAN_MSG")))
 			n->half = slice_eq(value, SLICE_LIT("true"));
 	}
@@ -77,6 +81,14 @@ static struct slice settle_props(struct eng *g, struct slice in, const struct pr
 	buf_slice(to, buf_view(&b));
 	buf_fini(&b);
 	return slice_of(to->p + from, to->n - from);
+}
+
+/* The queue of an order key: the one that Java's clients choose by the key's hash. */
+static int32_t order_queue(const struct topic *t, struct slice key)
+{
+	int64_t h = java_hash(key);
+
+	return t->conf.write_queues == 0 ? 0 : (int32_t)((h < 0 ? -h : h) % t->conf.write_queues);
 }
 
 int32_t send_pick_queue(struct eng *g, struct topic *t)
@@ -173,7 +185,9 @@ static enum status send_one(struct eng *g, struct engine_send *r, const struct m
 		st = ST_TOO_BIG;
 	struct append a = {.kind = APPEND_USER, .topic = t};
 	if (st == ST_OK) {
-		a.queue = topic_queue(g, t, queue >= 0 ? queue : send_pick_queue(g, t));
+		if (queue < 0)
+			queue = n.order_key.n > 0 ? order_queue(t, n.order_key) : send_pick_queue(g, t);
+		a.queue = topic_queue(g, t, queue);
 		struct slice p = settle_props(g, m->props, &n, &props);
 		if (p.n + RECORD_CRC_SIZE + 1 > RECORD_PROPS_MAX)
 			st = ST_ILLEGAL;

@@ -133,6 +133,21 @@ enum status draft_put(struct draft *d, enum message_field f, struct slice value)
 	return add(d, field_props[f], value);
 }
 
+enum status draft_correlation(struct draft *d, struct slice text)
+{
+	struct buf bytes = {0};
+	enum status st;
+
+	if (!slice_starts(text, SLICE_LIT(BASE64_MARK)))
+		return draft_put(d, MESSAGE_CORRELATION, text);
+	if (base64_get(&bytes, slice_skip(text, sizeof(BASE64_MARK) - 1)))
+		st = draft_put(d, MESSAGE_CORRELATION, buf_view(&bytes));
+	else
+		st = wrong(d, "the value of", field_props[MESSAGE_CORRELATION], "is not base64");
+	buf_fini(&bytes);
+	return st;
+}
+
 enum status draft_user(struct draft *d, struct slice name, struct slice value)
 {
 	enum message_field f = field_of(name);

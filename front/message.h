@@ -43,6 +43,8 @@ void draft_reset(struct draft *d);
 void draft_fini(struct draft *d);
 /* ILLEGAL: a control character, or a value that cannot be. An empty value sets nothing. A field set twice: the first one stays. */
 enum status draft_put(struct draft *d, enum message_field f, struct slice value);
+/* Correlation data as headers and JSON say it: text, or any bytes as base64 behind "base64:". ILLEGAL. */
+enum status draft_correlation(struct draft *d, struct slice text);
 /* A user's own property. TAGS and KEYS set the tag and the keys; other names of RocketMQ's own, and names that stand for a field: ILLEGAL. */
 enum status draft_user(struct draft *d, struct slice name, struct slice value);
 /* Delay before it can be received: 0 none; else it must be one of the levels' (conf->delay_ms). ILLEGAL says which there are. */

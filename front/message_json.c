@@ -27,7 +27,9 @@ static struct slice text_of(const json_t *v) { return slice_of(json_string_value
 
 static enum status put_text(struct reading *r, const char *name, const json_t *v, enum message_field f)
 {
-	return json_is_string(v) ? draft_put(r->d, f, text_of(v)) : complain(r->d, name, "must be text");
+	if (!json_is_string(v))
+		return complain(r->d, name, "must be text");
+	return f == MESSAGE_CORRELATION ? draft_correlation(r->d, text_of(v)) : draft_put(r->d, f, text_of(v));
 }
 
 /* Keys: text, or an array of texts; a key has no blank, for blanks separate them. */
