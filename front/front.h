@@ -44,6 +44,7 @@ struct front_conf {
 	uint64_t http_request_ms; /* until the whole request is there, and idle time of a connection */
 	uint64_t http_heartbeat_ms; /* of event streams */
 	uint32_t http_stream_window; /* events of a group's stream that are not acknowledged */
+	bool http_web_ui;         /* serve the files of the web UI */
 	bool web_ui;              /* serve the web UI's files */
 	const char *tls_cert, *tls_key; /* PEM files; NULL: no TLS */
 	/* WebSocket */
@@ -62,10 +63,13 @@ struct front_conf {
 	uint32_t mqtt_max_keep_alive_s; /* longest keep alive; 0: any */
 	struct slice mqtt_topics; /* rules "filter=topic", separated by ';': which topic holds what is published below a filter; else the first level does */
 };
-/* A socket that is bound already, so that a taken port is found before the store is opened. */
+/*
+ * A socket that is bound already, so that a taken port is found before the store is opened. The process calls listen() right before open(): until
+ * then nobody may poll it. A front that is stopped without having been opened closes it too.
+ */
 struct front_port {
 	const char *name;         /* "http", "https", "websocket" */
-	int fd;                   /* listening socket, not accepting yet; the front's from start() on */
+	int fd;                   /* non-blocking; the front's from start() on, which closes it even when it fails */
 	uint16_t port;
 };
 enum { FRONT_PORTS_MAX = 4 };
