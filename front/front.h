@@ -44,7 +44,6 @@ struct front_conf {
 	uint64_t http_request_ms; /* until the whole request is there, and idle time of a connection */
 	uint64_t http_heartbeat_ms; /* of event streams */
 	uint32_t http_stream_window; /* events of a group's stream that are not acknowledged */
-	bool http_web_ui;         /* serve the files of the web UI */
 	bool web_ui;              /* serve the web UI's files */
 	const char *tls_cert, *tls_key; /* PEM files; NULL: no TLS */
 	/* WebSocket */
