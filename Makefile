@@ -27,13 +27,17 @@ LDFLAGS_tsan := -fsanitize=thread
 LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=gnu11 $(WARN) $(CFLAGS_$(BUILD))
-LDLIBS := -luv -ljansson -lz -lpthread
+# Only what is used is linked: unit tests and fuzzers of pure code get by without the fronts' libraries. h2o has two flavours with the same symbols:
+# ours is the one with an event loop of its own.
+LDLIBS := -Wl,--as-needed -luv -ljansson -lz -lh2o-evloop -lwebsockets -lssl -lcrypto -lpthread
 
 # core.a: what is pure. edge.a: the real world, and the parts of the program but its main(). testlib.a: what several tests use.
-CORE_DIRS := base record wire engine front front/native namesrv client
+CORE_DIRS := base record wire engine front front/native front/http front/mqtt front/websocket namesrv client
 EDGE_DIRS := os app admin
-CORE_SRC := $(filter-out %_uv.c,$(foreach d,$(CORE_DIRS),$(wildcard $(d)/*.c)))
-EDGE_SRC := $(filter-out app/main.c,$(foreach d,$(CORE_DIRS),$(wildcard $(d)/*_uv.c)) $(foreach d,$(EDGE_DIRS),$(wildcard $(d)/*.c)))
+LIBRARY_FILES := %_uv.c %_h2o.c %_lws.c %_ssl.c %_mosq.c
+CORE_ALL := $(foreach d,$(CORE_DIRS),$(wildcard $(d)/*.c))
+CORE_SRC := $(filter-out $(LIBRARY_FILES),$(CORE_ALL))
+EDGE_SRC := $(filter $(LIBRARY_FILES),$(CORE_ALL)) $(filter-out app/main.c,$(foreach d,$(EDGE_DIRS),$(wildcard $(d)/*.c)))
 SIM_MAIN := $(wildcard tests/sim/*_main.c tests/sim/main.c)
 TESTLIB_SRC := $(wildcard tests/lib/*.c) $(filter-out %_test.c,$(wildcard tests/contract/*.c)) \
 	$(filter-out $(SIM_MAIN) %_test.c,$(wildcard tests/sim/*.c))
@@ -59,8 +63,20 @@ $(B)/%.o: %.c
 	$(say) CC $<
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
+$(B)/front/http/%_h2o.o: CPPFLAGS += -DH2O_USE_LIBUV=0
+
+# The web UI, inside the program.
+WEB_UI := $(shell find web-ui -type f 2>/dev/null)
+$(B)/web_ui.c: $(WEB_UI) tools/embed.sh FORCE
+	@mkdir -p $(@D)
+	@tools/embed.sh web-ui $@
+$(B)/web_ui.o: $(B)/web_ui.c $(WEB_UI)
+	$(say) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+FORCE:
+
 # An archive is made anew, so that the object of a removed source does not stay in it.
-$(B)/core.a: $(call obj,$(CORE_SRC))
+$(B)/core.a: $(call obj,$(CORE_SRC)) $(B)/web_ui.o
 $(B)/edge.a: $(call obj,$(EDGE_SRC))
 $(B)/testlib.a: $(call obj,$(TESTLIB_SRC))
 $(B)/core.a $(B)/edge.a $(B)/testlib.a:
