@@ -14,7 +14,7 @@
 #include "engine/engine.h"
 
 enum type { BOOL, NUMBER, SIZE, TIME, PORT, TEXT, NAME, IP, FLUSH, LEVEL, DELAYS };
-enum origin { APACHE, OWN, RESERVED };
+enum origin { APACHE, OWN };
 
 struct row {
 	const char *key, *def, *text;
@@ -51,6 +51,7 @@ static const struct {
 #include "app/apache.tbl"
 };
 
+enum { MESSAGE_EXTRA = 64 << 10 }; /* what a front's form of a message has besides its body, at most */
 enum { NAME_MAX_BYTES = 115, KEY_MAX = 64, SUGGEST_DISTANCE = 2 };
 
 /* ---- Values -------------------------------------------------------------------------------------------------------------- */
@@ -252,8 +253,6 @@ static void set_known(struct settings *s, enum setting k, const char *where, str
 			(unsigned long long)r->min, (unsigned long long)r->max);
 		return;
 	}
-	if (r->origin == RESERVED && !slice_eq_str(value, r->def))
-		buf_fmt(&s->warnings, "%s: %s is taken, but this build has no such front\n", where, r->key);
 	s->given[k] = true;
 	mem_free(s->where[k]);
 	s->where[k] = slice_dup(slice_str(where));
@@ -347,6 +346,55 @@ bool settings_any_address(const char *ip) { return strcmp(ip, "0.0.0.0") == 0 ||
 
 static const char *where_of(const struct settings *s, enum setting k) { return s->where[k] == NULL ? "default" : s->where[k]; }
 
+bool settings_https(const struct settings *s) { return s->n[SET_httpEnable] != 0 && s->text[SET_tlsCertPath][0] != '\0'; }
+
+/* Two listeners of one process on one port: the system would say so only after the store is open. */
+static void check_ports(struct settings *s)
+{
+	struct {
+		enum setting key;
+		bool used;
+		uint64_t below;
+	} v[] = {{SET_listenPort, true, 0}, {SET_listenPort, s->n[SET_listenPort] > 2, 2}, {SET_namesrvPort, s->n[SET_namesrvEnable] != 0, 0},
+		 {SET_httpPort, s->n[SET_httpEnable] != 0, 0}, {SET_httpsPort, settings_https(s), 0}, {SET_mqttPort, s->n[SET_mqttEnable] != 0, 0},
+		 {SET_websocketPort, s->n[SET_websocketEnable] != 0, 0}};
+
+	for (size_t i = 1; i < ARRAY_LEN(v); i++)
+		for (size_t k = 0; k < i; k++) {
+			uint64_t port = s->n[v[i].key] - v[i].below;
+			if (!v[i].used || !v[k].used || port == 0 || port != s->n[v[k].key] - v[k].below)
+				continue;
+			buf_fmt(&s->problems, "%s: %s: port %llu is taken by %s%s\n", where_of(s, v[i].key), rows[v[i].key].key,
+				(unsigned long long)port, rows[v[k].key].key, v[k].below != 0 ? ", as the second port of the broker" : "");
+		}
+}
+
+/* RocketMQ's files know nothing of our limits: one that nobody set follows maxMessageSize, one that somebody set is his decision. */
+static void check_at_least(struct settings *s, enum setting k, uint64_t least, const char *what)
+{
+	if (!s->given[k])
+		s->n[k] = u64_max(s->n[k], least);
+	else if (s->n[k] < least)
+		buf_fmt(&s->problems, "%s: %s=%llu: must be at least %llu to hold %s\n", where_of(s, k), rows[k].key, (unsigned long long)s->n[k],
+			(unsigned long long)least, what);
+}
+
+static void check_fronts(struct settings *s)
+{
+	uint64_t base64 = (s->n[SET_maxMessageSize] + 2) / 3 * 4 + MESSAGE_EXTRA;
+
+	if ((s->text[SET_tlsCertPath][0] != '\0') != (s->text[SET_tlsKeyPath][0] != '\0'))
+		buf_fmt(&s->problems, "%s: tlsCertPath and tlsKeyPath must both be set, or neither\n",
+			where_of(s, s->text[SET_tlsCertPath][0] != '\0' ? SET_tlsCertPath : SET_tlsKeyPath));
+	check_ports(s);
+	if (s->n[SET_httpEnable] != 0)
+		check_at_least(s, SET_httpMaxBody, base64, "a message of maxMessageSize in base64");
+	if (s->n[SET_websocketEnable] != 0)
+		check_at_least(s, SET_websocketMaxMessage, base64, "a message of maxMessageSize in base64");
+	if (s->n[SET_mqttEnable] != 0)
+		check_at_least(s, SET_mqttMaxPacket, s->n[SET_maxMessageSize] + MESSAGE_EXTRA, "a message of maxMessageSize");
+}
+
 void settings_check(struct settings *s)
 {
 	const char *bind = s->text[SET_bindAddress], *ip1 = s->text[SET_brokerIP1];
@@ -376,6 +424,7 @@ void settings_check(struct settings *s)
 			where_of(s, SET_mappedFileSizeCommitLog));
 	if (s->text[SET_storePathRootDir][0] == '\0')
 		buf_fmt(&s->problems, "%s: storePathRootDir must name a folder\n", where_of(s, SET_storePathRootDir));
+	check_fronts(s);
 }
 
 void settings_for_namesrv(struct settings *s)
@@ -386,7 +435,7 @@ void settings_for_namesrv(struct settings *s)
 		mem_free(s->text[SET_storePathRootDir]);
 		s->text[SET_storePathRootDir] = slice_dup(SLICE_LIT("./data-namesrv"));
 	}
-	s->n[SET_listenPort] = 0;
+	s->n[SET_listenPort] = s->n[SET_httpEnable] = s->n[SET_mqttEnable] = s->n[SET_websocketEnable] = 0;
 }
 
 static void text_value(const struct settings *s, enum setting k, struct buf *out)
@@ -425,7 +474,7 @@ void settings_text(const struct settings *s, struct buf *out, const enum setting
 
 static void help_row(struct buf *out, const struct row *r, bool markdown)
 {
-	static const char *const origins[] = {[APACHE] = "RocketMQ", [OWN] = "Gantry", [RESERVED] = "reserved"};
+	static const char *const origins[] = {[APACHE] = "RocketMQ", [OWN] = "Gantry"};
 
 	if (markdown)
 		buf_fmt(out, "| `%s` | %s%s%s | %s | %s |\n", r->key, r->def[0] ? "`" : "", r->def[0] ? r->def : "unset", r->def[0] ? "`" : "",

@@ -45,6 +45,8 @@ void settings_for_namesrv(struct settings *s);
 void settings_help(struct buf *out, bool markdown);
 /* What is in force, as lines key=value in plain numbers; without the listed keys, which the caller knows better. */
 void settings_text(const struct settings *s, struct buf *out, const enum setting *without, size_t n_without);
+/* Is HTTPS wanted? */
+bool settings_https(const struct settings *s);
 /* True for 127.x.y.z and ::1. */
 bool settings_loopback(const char *ip);
 /* True for 0.0.0.0 and ::. */

@@ -42,15 +42,6 @@ static void expect_problem(const char *file, const char *said)
 	settings_fini(&s);
 }
 
-static void expect_warning(const char *file, const char *said)
-{
-	struct settings s = made(file);
-
-	assert_int_equal(s.problems.n, 0);
-	assert_non_null(strstr(buf_cstr(&s.warnings), said));
-	settings_fini(&s);
-}
-
 static void defaults_are_legal(void **state)
 {
 	struct settings s;
@@ -188,12 +179,47 @@ static void listening_beyond_loopback_must_be_meant(void **state)
 	expect_problem("bindAddress=", "must be an IP address");
 }
 
-static void ports_of_absent_fronts_are_taken_with_a_warning(void **state)
+static void two_listeners_do_not_share_a_port(void **state)
 {
 	(void)state;
-	expect_warning("httpPort=9000", "httpPort is taken, but this build has no such front");
-	struct settings s = made("httpPort=8080\nmqttPort=1883");
-	assert_int_equal(s.warnings.n, 0);
+	expect_problem("mqttPort=8080", "b.conf:1: mqttPort: port 8080 is taken by httpPort");
+	expect_problem("listenPort=8082\nhttpPort=8080", "httpPort: port 8080 is taken by listenPort, as the second port of the broker");
+	expect_problem("websocketPort=9876", "websocketPort: port 9876 is taken by namesrvPort");
+	expect_problem("tlsCertPath=c\ntlsKeyPath=k\nhttpsPort=1883", "mqttPort: port 1883 is taken by httpsPort");
+	/* Who does not listen takes none, and 0 is any free one. */
+	expect_fine("httpsPort=1883");
+	expect_fine("mqttPort=8080\nhttpEnable=false");
+	expect_fine("websocketPort=9876\nnamesrvEnable=false");
+	expect_fine("listenPort=0\nhttpPort=0\nmqttPort=0\nwebsocketPort=0\nnamesrvPort=0");
+	expect_fine("listenPort=65533\nhttpPort=65534");
+}
+
+static void https_needs_a_certificate_and_its_key(void **state)
+{
+	struct settings s = made("tlsCertPath=c.pem\ntlsKeyPath=k.pem");
+
+	(void)state;
+	assert_int_equal(s.problems.n, 0);
+	assert_true(settings_https(&s));
+	settings_fini(&s);
+	s = made("tlsCertPath=c.pem\ntlsKeyPath=k.pem\nhttpEnable=false");
+	assert_false(settings_https(&s));
+	settings_fini(&s);
+	expect_problem("tlsCertPath=c.pem", "b.conf:1: tlsCertPath and tlsKeyPath must both be set, or neither");
+	expect_problem("\ntlsKeyPath=k.pem", "b.conf:2: tlsCertPath and tlsKeyPath must both be set, or neither");
+}
+
+static void a_name_server_alone_has_no_fronts(void **state)
+{
+	struct settings s;
+
+	(void)state;
+	settings_init(&s);
+	settings_assign(&s, "--set", slice_str("listenPort=8080"));
+	settings_for_namesrv(&s);
+	settings_check(&s);
+	assert_int_equal(s.problems.n, 0);
+	assert_int_equal(s.n[SET_namesrvPort], 8080);
 	settings_fini(&s);
 }
 
@@ -203,6 +229,17 @@ static void limits_must_fit_each_other(void **state)
 	expect_problem("maxMessageSize=33554432", "maxFrame=16777216: must hold maxMessageSize");
 	expect_fine("maxMessageSize=33554432\nmaxFrame=64m\nunsyncedBytes=64m");
 	expect_problem("blockBytes=5000", "power of two");
+	/* Limits of the fronts that somebody set are looked at; the others follow. */
+	expect_problem("httpMaxBody=1m", "b.conf:1: httpMaxBody=1048576: must be at least 5657944 to hold a message of maxMessageSize in base64");
+	expect_problem("websocketMaxMessage=4m", "websocketMaxMessage=4194304: must be at least 5657944");
+	expect_problem("mqttMaxPacket=4194304", "mqttMaxPacket=4194304: must be at least 4259840 to hold a message of maxMessageSize");
+	expect_fine("mqttMaxPacket=4259840\nhttpMaxBody=5657944");
+	expect_fine("httpMaxBody=1m\nhttpEnable=false");
+	struct settings s = made("maxMessageSize=33554432\nmaxFrame=64m");
+	assert_int_equal(s.problems.n, 0);
+	assert_int_equal(s.n[SET_mqttMaxPacket], (32 << 20) + 65536);
+	assert_int_equal(s.n[SET_httpMaxBody], (32u << 20) / 3 * 4 + 4 + 65536);
+	settings_fini(&s);
 	expect_problem("storePathRootDir=", "must name a folder");
 }
 
@@ -279,7 +316,9 @@ int main(void)
 		cmocka_unit_test(bad_values_are_refused_with_their_place),
 		cmocka_unit_test(sizes_and_times_take_units),
 		cmocka_unit_test(listening_beyond_loopback_must_be_meant),
-		cmocka_unit_test(ports_of_absent_fronts_are_taken_with_a_warning),
+		cmocka_unit_test(two_listeners_do_not_share_a_port),
+		cmocka_unit_test(https_needs_a_certificate_and_its_key),
+		cmocka_unit_test(a_name_server_alone_has_no_fronts),
 		cmocka_unit_test(limits_must_fit_each_other),
 		cmocka_unit_test(the_command_line_comes_last),
 		cmocka_unit_test(what_is_in_force_is_told_in_plain_numbers),
