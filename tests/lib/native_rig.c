@@ -48,7 +48,7 @@ void rig_open(struct rig *r)
 		.max_message = 4194304, .max_header = WIRE_HEADER_MAX, .max_frame = WIRE_FRAME_MAX, .max_requests = 64, .idle_ms = 120000,
 		.max_wait_ms = 30000,
 	};
-	r->env = (struct front_env){&r->e.base, &r->clock, &r->log, &r->conf, NULL};
+	r->env = (struct front_env){.engine = &r->e.base, .clock = &r->clock, .log = &r->log, .conf = &r->conf};
 	r->front = mem_new(front_native.size);
 	assert_int_equal(front_native.start(r->front, &r->env), ST_OK);
 	fake_stream_open(&r->s, front_native.stream, r->front, "127.0.0.1:40000");
