@@ -203,7 +203,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.cluster = SLICE_LIT("c"), .broker = SLICE_LIT("b"), .advertised_ip = 0x7f000001, .advertised_port = 10911, .max_message = 4096,
 		.max_header = 65536, .max_frame = 1u << 20, .max_requests = 8, .idle_ms = 120000, .max_wait_ms = 30000,
 	};
-	struct front_env env = {&e.base, &clock, &log, &conf, NULL};
+	struct front_env env = {.engine = &e.base, .clock = &clock, .log = &log, .conf = &conf};
 	struct piece pieces[] = {{SLICE_LIT("record"), NULL}, {SLICE_LIT("another"), NULL}};
 	struct topic_info topics[] = {{.name = SLICE_LIT("T"), .system = true}};
 	struct group_info groups[] = {{.name = SLICE_LIT("g")}};
