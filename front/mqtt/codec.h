@@ -24,17 +24,11 @@ enum mqtt_type {
 	MQTT_CONNECT = 1, MQTT_CONNACK, MQTT_PUBLISH, MQTT_PUBACK, MQTT_PUBREC, MQTT_PUBREL, MQTT_PUBCOMP, MQTT_SUBSCRIBE, MQTT_SUBACK,
 	MQTT_UNSUBSCRIBE, MQTT_UNSUBACK, MQTT_PINGREQ, MQTT_PINGRESP, MQTT_DISCONNECT, MQTT_AUTH,
 };
-/* Reasons of MQTT 5 (2.4); 3.1.1 is told what it can understand of them (mqtt_put). */
+/* Reasons of MQTT 5: MQTT_TOO_LARGE and so on (front/mqtt/reasons.tbl); 3.1.1 is told what it can understand of them (mqtt_put). */
 enum mqtt_reason {
-	MQTT_OK = 0x00, MQTT_GRANTED_1 = 0x01, MQTT_GRANTED_2 = 0x02, MQTT_LEAVE_WITH_WILL = 0x04, MQTT_NO_SUBSCRIBERS = 0x10,
-	MQTT_NO_SUBSCRIPTION = 0x11, MQTT_AUTH_CONTINUE = 0x18, MQTT_AUTH_AGAIN = 0x19, MQTT_FAILED = 0x80, MQTT_MALFORMED = 0x81,
-	MQTT_PROTOCOL_ERROR = 0x82, MQTT_IMPLEMENTATION = 0x83, MQTT_BAD_VERSION = 0x84, MQTT_BAD_CLIENT_ID = 0x85, MQTT_BAD_USER = 0x86,
-	MQTT_NOT_AUTHORIZED = 0x87, MQTT_UNAVAILABLE = 0x88, MQTT_SERVER_BUSY = 0x89, MQTT_BANNED = 0x8A, MQTT_SHUTTING_DOWN = 0x8B,
-	MQTT_BAD_AUTH_METHOD = 0x8C, MQTT_KEEP_ALIVE_TIMEOUT = 0x8D, MQTT_TAKEN_OVER = 0x8E, MQTT_BAD_FILTER = 0x8F, MQTT_BAD_TOPIC = 0x90,
-	MQTT_ID_IN_USE = 0x91, MQTT_ID_NOT_FOUND = 0x92, MQTT_RECEIVE_MAX_EXCEEDED = 0x93, MQTT_BAD_ALIAS = 0x94, MQTT_TOO_LARGE = 0x95,
-	MQTT_RATE_TOO_HIGH = 0x96, MQTT_QUOTA_EXCEEDED = 0x97, MQTT_ADMINISTRATIVE = 0x98, MQTT_BAD_PAYLOAD_FORMAT = 0x99,
-	MQTT_NO_RETAIN = 0x9A, MQTT_NO_QOS = 0x9B, MQTT_USE_ANOTHER = 0x9C, MQTT_MOVED = 0x9D, MQTT_NO_SHARED = 0x9E,
-	MQTT_CONNECTION_RATE = 0x9F, MQTT_CONNECT_TIME = 0xA0, MQTT_NO_SUB_IDS = 0xA1, MQTT_NO_WILDCARDS = 0xA2,
+#define X(NAME, value, packets, text) MQTT_##NAME = value,
+#include "front/mqtt/reasons.tbl"
+#undef X
 };
 
 /* Properties of MQTT 5 by their identifiers: MQTT_P_SESSION_EXPIRY and so on (front/mqtt/props.tbl). */
@@ -98,8 +92,8 @@ struct mqtt_packet {
  * Reads the packet at the front of 'bytes'. 'version' is what the connection's CONNECT said (0 before it: everything else is a protocol error; CONNECT itself is read
  * by its own level). 'max_packet' bounds the whole packet, 0: by the protocol only.
  * Returns the bytes it takes; 0: needs more; negative: minus a reason, and ret->why says what is wrong. Of 'ret' only type, version and why are then of use: version
- * is what a CONNACK or DISCONNECT that tells the peer should be written in, 0 when nothing is known. An error is told as soon as the bytes that are there show it, at
- * the latest when the packet is whole: a too large one by its header.
+ * is what a CONNACK or DISCONNECT that tells the peer should be written in, 0 when nothing is known. What the fixed header shows (a bad type, flags, length, or too
+ * large) is told when it is there, all else when the packet is whole.
  * A CONNECT of another version (3.1's too) gives MQTT_BAD_VERSION; a CONNECT of 3.1.1 with no client id and without clean session gives MQTT_BAD_CLIENT_ID; a
  * PUBLISH or will to a name with a wildcard gives MQTT_BAD_TOPIC; alias 0 gives MQTT_BAD_ALIAS.
  */
@@ -133,7 +127,7 @@ bool mqtt_has_wildcard(struct slice filter);
 /*
  * Appends the packet (p->type; p->version is not looked at) in the form of 'version'. False, and nothing is appended, when it would be longer than 'max_packet'
  * (0: by the protocol only) even without its reason text and user properties, which are left out of answers (CONNACK, PUBACK to PUBCOMP, SUBACK, UNSUBACK,
- * DISCONNECT, AUTH) where they do not fit. In 3.1.1: a CONNACK's reason becomes a return code, SUBACK's failures 0x80, other reasons and properties vanish.
+ * DISCONNECT, AUTH) where they do not fit. A reason that the packet may not say becomes MQTT_FAILED. In 3.1.1: a CONNACK's reason becomes a return code, SUBACK's failures 0x80, other reasons and properties vanish.
  */
 bool mqtt_put(struct buf *b, uint8_t version, uint32_t max_packet, const struct mqtt_packet *p);
 /*
@@ -153,5 +147,6 @@ void mqtt_put_filter(struct buf *b, enum mqtt_type type, const struct mqtt_filte
 /* What a CONNACK of 3.1.1 says for a reason, 0 to 5; -1: it has no word for it, the connection is closed without an answer. */
 int mqtt_return_code(uint8_t reason);
 const char *mqtt_type_name(enum mqtt_type type);
+const char *mqtt_reason_text(uint8_t reason);
 
 #endif
