@@ -9,17 +9,17 @@
  * A port that is taken is found out before the store is touched.
  *
  * Stop, each step when the one before is done:
- *   STOP_FRONTS   nothing new is accepted; fronts settle what is under way and close; the broker leaves the name servers
+ *   STOP_FRONTS   nothing new is accepted; fronts settle what is under way and close, threads of theirs end; the broker leaves the name servers
  *   STOP_ENGINE   the rest of the connections hang up; the log is synced, a snapshot written
  *   STOP_DONE     the loop ends
  */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#include "app/fronts.h"
 #include "app/gate.h"
-#include "app/process.h"
+#include "app/plugs.h"
 #include "base/mem.h"
 #include "base/obj.h"
 #include "namesrv/registrar.h"
@@ -27,6 +27,8 @@
 #include "os/file.h"
 
 enum { ADDR_MAX = 32, FAST_PORT_BELOW = 2 };
+/* Who does not stop by then is left behind: nothing that was acknowledged depends on an orderly stop. */
+#define STOP_MAX_NS (20 * SEC_NS)
 enum stage { RUNNING, STOP_FRONTS, STOP_ENGINE, STOP_DONE };
 
 struct broker {
@@ -35,11 +37,9 @@ struct broker {
 	struct disk *disk;
 	struct prng prng;
 	struct engine *engine;       /* NULL: not open yet, or closed */
-	struct front_conf front_conf;
-	struct buf settings;         /* what front_conf.settings views */
-	struct front_env front_env;
-	void *front_state[FRONTS_MAX];
-	unsigned fronts_running;
+	struct plugs plugs;
+	struct buf settings;         /* what plugs.conf.settings views */
+	uint64_t stop_due_ns;        /* from STOP_FRONTS on */
 	struct namesrv *ns;          /* NULL: off */
 	struct dial *dial;
 	struct registrar *registrar; /* NULL: before the topics are known, and after it closed */
@@ -91,9 +91,9 @@ static bool open_registrar(struct broker *b)
 
 	registrar_conf_default(&c);
 	c.servers = slice_str(s->text[SET_namesrvAddr]);
-	c.cluster = b->front_conf.cluster;
-	c.broker = b->front_conf.broker;
-	c.broker_id = (int64_t)b->front_conf.broker_id;
+	c.cluster = b->plugs.conf.cluster;
+	c.broker = b->plugs.conf.broker;
+	c.broker_id = (int64_t)b->plugs.conf.broker_id;
 	c.addr = c.ha_addr = slice_str(b->addr);
 	c.every_ms = (uint32_t)s->n[SET_registerNameServerPeriod];
 	c.timeout_ms = (uint32_t)s->n[SET_registerBrokerTimeoutMills];
@@ -107,7 +107,6 @@ static bool open_registrar(struct broker *b)
 static void topics_known(struct engine_ask *a, enum status st)
 {
 	struct broker *b = container_of(container_of(a, struct engine_topics, ask), struct broker, topics);
-	bool fine = true;
 
 	/* A signal may come while the store is opened: then the listeners are gone before the answer is here. */
 	if (st == ST_CLOSED || b->stage != RUNNING)
@@ -120,15 +119,11 @@ static void topics_known(struct engine_ask *a, enum status st)
 		return;
 	}
 	if (b->ns != NULL)
-		namesrv_local_broker(b->ns, b->front_conf.cluster, b->front_conf.broker, (int64_t)b->front_conf.broker_id,
+		namesrv_local_broker(b->ns, b->plugs.conf.cluster, b->plugs.conf.broker, (int64_t)b->plugs.conf.broker_id,
 				     slice_str(b->addr));
 	for (size_t i = 0; i < b->topics.count; i++)
 		tell_topic(b, &b->topics.v[i], false);
-	for (unsigned i = 0; fronts[i] != NULL; i++)
-		fine = fine && process_listen(&b->p, fronts[i]->name, fronts[i]->stream, b->front_state[i]);
-	if (b->ns != NULL)
-		fine = fine && process_listen(&b->p, "namesrv", &namesrv_stream, b->ns);
-	if (fine) {
+	if (plugs_open(&b->plugs) && (b->ns == NULL || process_listen(&b->p, "namesrv", &namesrv_stream, b->ns))) {
 		process_ready(&b->p);
 		return;
 	}
@@ -138,15 +133,6 @@ static void topics_known(struct engine_ask *a, enum status st)
 }
 
 /* ---- Stopping -------------------------------------------------------------------------------------------------------------------- */
-
-static void front_stopped(void *arg)
-{
-	struct broker *b = arg;
-
-	CHECK(b->fronts_running > 0);
-	b->fronts_running--;
-	loop_again(&b->p.loop);
-}
 
 static void registrar_gone(void *arg)
 {
@@ -176,21 +162,23 @@ static void broker_stop(struct process *p)
 		namesrv_local_gone(b->ns);
 	if (b->registrar != NULL)
 		registrar_close(b->registrar, registrar_gone, b);
-	for (unsigned i = 0; fronts[i] != NULL; i++) {
-		fronts[i]->drain(b->front_state[i]);
-		fronts[i]->stop(b->front_state[i], front_stopped, b);
-	}
+	b->stop_due_ns = clock_mono_ns(host_clock()) + STOP_MAX_NS;
+	plugs_stop(&b->plugs);
 }
 
 /* Goes on with stopping when the last step is done. */
-static void next_stage(struct broker *b)
+static void next_stage(struct broker *b, uint64_t now_ns)
 {
-	if (b->stage == STOP_FRONTS && b->fronts_running == 0 && b->registrar == NULL) {
+	if (b->stage == STOP_FRONTS && b->plugs.running == 0 && b->registrar == NULL) {
 		b->stage = STOP_ENGINE;
 		engine_watch_drop(b->engine, &b->watch);
 		tcp_hang_up(b->p.tcp);
 		engine_close(b->engine, engine_gone, b);
 		loop_again(&b->p.loop);
+	}
+	if (b->stage == STOP_FRONTS && now_ns >= b->stop_due_ns) {
+		plugs_complain(&b->plugs);
+		_exit(EXIT_FAILURE);
 	}
 	if (b->stage == STOP_DONE)
 		loop_stop(&b->p.loop);
@@ -199,21 +187,23 @@ static void next_stage(struct broker *b)
 static uint64_t broker_turn(void *arg, uint64_t now_ns)
 {
 	struct broker *b = arg;
-	uint64_t due = NEVER;
+	uint64_t due;
 
 	if (b->engine == NULL)
 		return b->stage == STOP_DONE ? 0 : NEVER;
 	tcp_turn(b->p.tcp, now_ns);
+	due = plugs_turn(&b->plugs, now_ns);
 	due = u64_min(due, engine_turn(b->engine));
 	if (b->ns != NULL)
 		due = u64_min(due, namesrv_turn(b->ns));
 	if (b->registrar != NULL)
 		due = u64_min(due, registrar_turn(b->registrar));
 	due = u64_min(due, gate_turn(&b->gate, b->registrar != NULL ? registrar_known(b->registrar) : UINT64_MAX));
+	due = u64_min(due, plugs_flush(&b->plugs, now_ns));
 	due = u64_min(due, tcp_flush(b->p.tcp, now_ns));
 	if (b->stage != RUNNING)
-		next_stage(b);
-	return due;
+		next_stage(b, now_ns);
+	return b->stage == STOP_FRONTS ? u64_min(due, b->stop_due_ns) : due;
 }
 
 /* ---- Starting -------------------------------------------------------------------------------------------------------------------- */
@@ -227,7 +217,9 @@ static bool take_ports(struct broker *b)
 		return false;
 	if (want != 0 && !process_bind(&b->p, "native", (uint16_t)(want - FAST_PORT_BELOW), NULL))
 		return false;
-	return s->n[SET_namesrvEnable] == 0 || process_bind(&b->p, "namesrv", (uint16_t)s->n[SET_namesrvPort], &b->ns_port);
+	if (s->n[SET_namesrvEnable] != 0 && !process_bind(&b->p, "namesrv", (uint16_t)s->n[SET_namesrvPort], &b->ns_port))
+		return false;
+	return plugs_ports(&b->plugs);
 }
 
 /* The address that clients are told to use. */
@@ -252,25 +244,9 @@ static bool choose_address(struct broker *b)
 	a.s_addr = htonl(ip);
 	inet_ntop(AF_INET, &a, text, sizeof(text));
 	snprintf(b->addr, sizeof(b->addr), "%s:%u", text, b->port);
-	b->front_conf.advertised_ip = ip;
-	b->front_conf.advertised_port = b->port;
+	b->plugs.conf.advertised_ip = ip;
+	b->plugs.conf.advertised_port = b->port;
 	return true;
-}
-
-static void configure_front(struct broker *b)
-{
-	struct settings *s = b->p.set;
-	struct front_conf *c = &b->front_conf;
-
-	c->cluster = slice_str(s->text[SET_brokerClusterName]);
-	c->broker = slice_str(s->text[SET_brokerName]);
-	c->broker_id = s->n[SET_brokerId];
-	c->max_message = (uint32_t)s->n[SET_maxMessageSize];
-	c->max_header = (uint32_t)s->n[SET_maxHeader];
-	c->max_frame = (uint32_t)s->n[SET_maxFrame];
-	c->max_requests = (uint32_t)s->n[SET_maxRequests];
-	c->idle_ms = s->n[SET_serverChannelMaxIdleTimeSeconds] * 1000;
-	c->max_wait_ms = s->n[SET_maxWait];
 }
 
 /* What tools are shown: the settings, and the address and port that they became. */
@@ -281,7 +257,7 @@ static void describe_settings(struct broker *b)
 
 	settings_text(b->p.set, &b->settings, known_better, ARRAY_LEN(known_better));
 	buf_fmt(&b->settings, "brokerIP1=%.*s\nlistenPort=%u\n", (int)(colon - b->addr), b->addr, b->port);
-	b->front_conf.settings = buf_view(&b->settings);
+	b->plugs.conf.settings = buf_view(&b->settings);
 }
 
 static void configure_engine(struct broker *b, struct engine_conf *c)
@@ -289,10 +265,10 @@ static void configure_engine(struct broker *b, struct engine_conf *c)
 	struct settings *s = b->p.set;
 
 	engine_conf_default(c);
-	c->cluster = b->front_conf.cluster;
-	c->broker = b->front_conf.broker;
-	c->store_ip = b->front_conf.advertised_ip;
-	c->store_port = b->front_conf.advertised_port;
+	c->cluster = b->plugs.conf.cluster;
+	c->broker = b->plugs.conf.broker;
+	c->store_ip = b->plugs.conf.advertised_ip;
+	c->store_port = b->plugs.conf.advertised_port;
 	c->segment_bytes = s->n[SET_mappedFileSizeCommitLog];
 	c->flush = (enum flush_mode)s->n[SET_flushDiskType];
 	c->flush_async_ms = (uint32_t)s->n[SET_flushIntervalCommitLog];
@@ -317,6 +293,9 @@ static void configure_engine(struct broker *b, struct engine_conf *c)
 	c->max_waiting = (uint32_t)s->n[SET_maxWaiting];
 	c->max_topics = (uint32_t)s->n[SET_maxTopics];
 	c->max_groups = (uint32_t)s->n[SET_maxGroups];
+	c->max_cells = (uint32_t)s->n[SET_maxCells];
+	c->max_cell_bytes = s->n[SET_maxCellBytes];
+	c->feed_linger_ms = (uint32_t)s->n[SET_feedLinger];
 	memcpy(c->delay_ms, s->delay_ms, sizeof(c->delay_ms));
 }
 
@@ -342,36 +321,24 @@ static bool open_store(struct broker *b)
 	return false;
 }
 
-static bool start_fronts(struct broker *b)
-{
-	b->front_env = (struct front_env){.engine = b->engine, .clock = host_clock(), .log = &b->p.log.base, .conf = &b->front_conf,
-				     .gate = &b->gate.base};
-	for (unsigned i = 0; fronts[i] != NULL; i++) {
-		CHECK(i < FRONTS_MAX);
-		b->front_state[i] = mem_new(fronts[i]->size);
-		enum status st = fronts[i]->start(b->front_state[i], &b->front_env);
-		if (st != ST_OK) {
-			fprintf(stderr, "gantry: cannot start the %s front: %s\n", fronts[i]->name, status_text(st));
-			return false;
-		}
-		b->fronts_running++;
-	}
-	return true;
-}
-
 static bool start(struct broker *b)
 {
-	configure_front(b);
 	if (!take_ports(b) || !choose_address(b))
 		return false;
 	describe_settings(b);
-	if (!open_store(b) || !start_fronts(b))
+	if (!open_store(b))
 		return false;
 	b->dial = dial_tcp_open(b->p.tcp, &b->p.loop.uv);
 	if (b->p.set->n[SET_namesrvEnable] != 0 && (b->ns = process_namesrv(&b->p, b->ns_port)) == NULL)
 		return false;
 	b->watch.topic = topic_changed;
 	engine_watch_add(b->engine, &b->watch);
+	if (!plugs_start(&b->plugs, b->engine, &b->gate.base)) {
+		/* Those that have started may have threads: they are stopped like everybody else. */
+		b->failed = b->p.stopping = true;
+		broker_stop(&b->p);
+		return true;
+	}
 	b->topics.ask.done = topics_known;
 	b->topics.actor = &self;
 	engine_topic_list(b->engine, &b->topics);
@@ -386,6 +353,7 @@ int broker_run(struct settings *set, uint64_t began_ns)
 	process_init(&b->p, set, broker_turn, b);
 	b->p.began_ns = began_ns;
 	gate_init(&b->gate, host_clock());
+	plugs_init(&b->plugs, &b->p);
 	b->p.stop = broker_stop;
 	fine = start(b);
 	if (fine)
@@ -403,8 +371,7 @@ int broker_run(struct settings *set, uint64_t began_ns)
 	if (b->disk != NULL)
 		disk_posix_close(b->disk);
 	process_fini(&b->p);
-	for (unsigned i = 0; i < FRONTS_MAX; i++)
-		mem_free(b->front_state[i]);
+	plugs_fini(&b->plugs);
 	buf_fini(&b->settings);
 	fine = fine && !b->failed;
 	if (fine)

@@ -2,9 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0
  * Copyright The Gantry authors
  */
-/* The plug board: adding a front is a folder, and a row here. */
+/* The plug board: adding a front is a folder, and a row here. They start in this order. */
 #include "app/fronts.h"
 
 #include "front/native/native.h"
 
-const struct front_ops *const fronts[] = {&front_native, NULL};
+const struct front_row front_rows[] = {
+	{.ops = &front_native, .enable = SET_COUNT},
+	{.ops = NULL},
+};

@@ -5,11 +5,21 @@
 #ifndef APP_FRONTS_H
 #define APP_FRONTS_H
 
+#include "app/settings.h"
 #include "front/front.h"
 
 enum { FRONTS_MAX = 8 };
 
-/* All fronts of this build, ended by NULL. */
-extern const struct front_ops *const fronts[];
+struct front_row {
+	const struct front_ops *ops;
+	enum setting enable;          /* SET_COUNT: always */
+	struct {
+		const char *name;
+		enum setting port;
+	} ports[FRONT_PORTS_MAX];     /* ended by name NULL; none: somebody else binds for it */
+};
+
+/* All fronts of this build, ended by ops NULL. */
+extern const struct front_row front_rows[];
 
 #endif

@@ -47,16 +47,20 @@ static void log_warnings(struct process *p)
 void process_init(struct process *p, struct settings *set, uint64_t (*turn)(void *arg, uint64_t now_ns), void *arg)
 {
 	struct tcp_conf tc;
-	uint64_t files;
+	uint64_t files, conns = set->n[SET_maxConnections];
 
+	if (set->n[SET_httpEnable] != 0)
+		conns += set->n[SET_httpMaxConnections];
+	if (set->n[SET_websocketEnable] != 0)
+		conns += set->n[SET_websocketMaxConnections];
 	p->set = set;
 	host_log_init(&p->log, STDERR_FILENO, (enum log_level)set->n[SET_logLevel]);
 	log_warnings(p);
 	signal(SIGPIPE, SIG_IGN);
 	files = host_raise_files();
-	if (files < set->n[SET_maxConnections] + SPARE_FILES)
-		log_warn(&p->log.base, "app", "open files are limited to %llu: maxConnections=%llu cannot be reached",
-			 (unsigned long long)files, (unsigned long long)set->n[SET_maxConnections]);
+	if (files < conns + SPARE_FILES)
+		log_warn(&p->log.base, "app", "open files are limited to %llu: the %llu connections of all fronts that the settings allow cannot be reached",
+			 (unsigned long long)files, (unsigned long long)conns);
 	loop_init(&p->loop, host_clock(), turn, arg);
 	tcp_conf_default(&tc);
 	tc.max_conns = (uint32_t)set->n[SET_maxConnections];
@@ -71,12 +75,11 @@ void process_init(struct process *p, struct settings *set, uint64_t (*turn)(void
 bool process_bind(struct process *p, const char *name, uint16_t port, uint16_t *ret_port)
 {
 	struct listening *l = &p->listening[p->n_listening];
-	char why[WHY_MAX], line[WHY_MAX + 64];
+	char why[WHY_MAX];
 
 	CHECK(p->n_listening < LISTENERS_MAX);
 	if (tcp_bind(p->tcp, p->set->text[SET_bindAddress], port, &l->listener, &l->port, why, sizeof(why)) != ST_OK) {
-		snprintf(line, sizeof(line), "%s: %s", name, why);
-		process_complain(line);
+		fprintf(stderr, "gantry: %s: %s\n", name, why);
 		return false;
 	}
 	l->name = name;
@@ -86,13 +89,39 @@ bool process_bind(struct process *p, const char *name, uint16_t port, uint16_t *
 	return true;
 }
 
+bool process_bind_socket(struct process *p, const char *name, uint16_t port, int *ret_fd, uint16_t *ret_port)
+{
+	struct listening *l = &p->listening[p->n_listening];
+	char why[WHY_MAX];
+
+	CHECK(p->n_listening < LISTENERS_MAX);
+	if (tcp_socket(p->set->text[SET_bindAddress], port, ret_fd, &l->port, why, sizeof(why)) != ST_OK) {
+		fprintf(stderr, "gantry: %s: %s\n", name, why);
+		return false;
+	}
+	l->name = name;
+	p->n_listening++;
+	*ret_port = l->port;
+	return true;
+}
+
+bool process_listen_socket(const char *name, int fd)
+{
+	char why[WHY_MAX];
+
+	if (tcp_socket_listen(fd, why, sizeof(why)) == ST_OK)
+		return true;
+	fprintf(stderr, "gantry: %s: %s\n", name, why);
+	return false;
+}
+
 bool process_listen(struct process *p, const char *name, const struct stream_ops *ops, void *front)
 {
 	char why[WHY_MAX];
 
 	for (unsigned i = 0; i < p->n_listening; i++) {
 		struct listening *l = &p->listening[i];
-		if (strcmp(l->name, name) != 0)
+		if (l->listener == NULL || strcmp(l->name, name) != 0)
 			continue;
 		if (tcp_listen(l->listener, ops, front, why, sizeof(why)) == ST_OK)
 			continue;

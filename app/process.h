@@ -12,7 +12,7 @@
 #include "os/loop_uv.h"
 #include "os/tcp.h"
 
-enum { LISTENERS_MAX = 8, WHY_MAX = 512 };
+enum { LISTENERS_MAX = 12, WHY_MAX = 512 };
 
 struct process {
 	struct settings *set;
@@ -25,7 +25,7 @@ struct process {
 	void (*stop)(struct process *); /* the first signal has come */
 	struct listening {
 		const char *name;
-		struct tcp_listener *listener;
+		struct tcp_listener *listener; /* NULL: a socket of somebody else's carrier */
 		uint16_t port;
 	} listening[LISTENERS_MAX];
 	unsigned n_listening;
@@ -38,6 +38,10 @@ void process_init(struct process *p, struct settings *set, uint64_t (*turn)(void
 bool process_bind(struct process *p, const char *name, uint16_t port, uint16_t *ret_port);
 /* Lets the listener of that name accept. */
 bool process_listen(struct process *p, const char *name, const struct stream_ops *ops, void *front);
+/* The same for a carrier of somebody else's: the socket is his. */
+bool process_bind_socket(struct process *p, const char *name, uint16_t port, int *ret_fd, uint16_t *ret_port);
+/* It may accept. */
+bool process_listen_socket(const char *name, int fd);
 /* Prints the ports and that all is ready. */
 void process_ready(struct process *p);
 /* Closes what init opened, but the carrier; everything else on the loop is closed or closing. */

@@ -43,15 +43,25 @@ static struct clock the_clock = {&host_clock_ops};
 
 struct clock *host_clock(void) { return &the_clock; }
 
+void host_random_bytes(void *to, size_t n)
+{
+	uint8_t *p = to;
+
+	while (n > 0) {
+		ssize_t got = getrandom(p, n, 0);
+		if (got < 0 && errno == EINTR)
+			continue;
+		CHECK(got > 0);
+		p += got;
+		n -= (size_t)got;
+	}
+}
+
 uint64_t host_random(void)
 {
-	uint64_t v = 0;
-	ssize_t n;
+	uint64_t v;
 
-	do {
-		n = getrandom(&v, sizeof(v), 0);
-	} while (n < 0 && errno == EINTR);
-	CHECK(n == (ssize_t)sizeof(v));
+	host_random_bytes(&v, sizeof(v));
 	return v;
 }
 

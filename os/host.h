@@ -6,6 +6,8 @@
 #ifndef OS_HOST_H
 #define OS_HOST_H
 
+#include <stddef.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -13,6 +15,8 @@
 struct clock *host_clock(void);
 /* A seed from the kernel. */
 uint64_t host_random(void);
+/* Secret bytes from the kernel; from any thread. */
+void host_random_bytes(void *to, size_t n);
 
 /* Lines on a file descriptor: "2026-01-31T12:00:00.123Z level area key=value ...". Never buffered; a line that the descriptor does not take is lost. */
 struct host_log {

@@ -19,6 +19,8 @@
 
 static void loop_idle(uv_idle_t *h) { (void)h; }
 
+static void loop_woken(uv_async_t *h) { loop_fed(h->loop); }
+
 static void loop_due(uv_timer_t *t)
 {
 	struct loop *l = container_of(t, struct loop, timer);
@@ -78,6 +80,7 @@ void loop_init(struct loop *l, struct clock *clock, uint64_t (*turn)(void *arg, 
 	CHECK(uv_check_init(&l->uv, &l->check) == 0);
 	CHECK(uv_timer_init(&l->uv, &l->timer) == 0);
 	CHECK(uv_idle_init(&l->uv, &l->again) == 0);
+	CHECK(uv_async_init(&l->uv, &l->wake, loop_woken) == 0);
 	CHECK(uv_check_start(&l->check, loop_turn) == 0);
 	loop_again(l);
 }
@@ -92,9 +95,12 @@ void loop_stop(struct loop *l) { uv_stop(&l->uv); }
 
 void loop_again(struct loop *l) { CHECK(uv_idle_start(&l->again, loop_idle) == 0); }
 
+void loop_wake(struct loop *l) { CHECK(uv_async_send(&l->wake) == 0); }
+
 void loop_fini(struct loop *l)
 {
 	CHECK(l != NULL);
+	uv_close((uv_handle_t *)&l->wake, NULL);
 	uv_close((uv_handle_t *)&l->check, NULL);
 	uv_close((uv_handle_t *)&l->timer, NULL);
 	uv_close((uv_handle_t *)&l->again, NULL);

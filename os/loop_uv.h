@@ -18,6 +18,7 @@ struct loop {
 	uv_check_t check;   /* runs the turn after each poll */
 	uv_timer_t timer;   /* ends a poll when the turn's deadline comes */
 	uv_idle_t again;    /* active while the next poll must not wait */
+	uv_async_t wake;    /* ends a poll for other threads */
 	struct clock *clock;
 	uint64_t events;    /* arrivals so far: who feeds the loop counts them (loop_fed) */
 	uint64_t seen;      /* of these, at the last turn */
@@ -43,6 +44,8 @@ static inline void loop_fed(uv_loop_t *uv)
 }
 /* Makes the next poll return at once; for state that changed outside of poll and turn. */
 void loop_again(struct loop *l);
+/* From any thread: a turn is wanted. Calls until that turn are one. Not after loop_fini has begun. */
+void loop_wake(struct loop *l);
 /* Everything else on the loop must be closed or closing; its close callbacks run in here. */
 void loop_fini(struct loop *l);
 

@@ -41,6 +41,10 @@ struct tcp *tcp_open(uv_loop_t *loop, struct clock *clock, struct log *log, cons
  */
 enum status tcp_bind(struct tcp *t, const char *ip, uint16_t port, struct tcp_listener **ret, uint16_t *ret_port, char *why,
 		     size_t why_size);
+/* The same for who brings a carrier of his own: a socket that is bound, does not block and is not inherited. */
+enum status tcp_socket(const char *ip, uint16_t port, int *ret, uint16_t *ret_port, char *why, size_t why_size);
+/* Makes it listen. EXISTS: somebody else was quicker. */
+enum status tcp_socket_listen(int fd, char *why, size_t why_size);
 /* Accepts from now on; each connection speaks 'ops' and belongs to 'front'. */
 enum status tcp_listen(struct tcp_listener *l, const struct stream_ops *ops, void *front, char *why, size_t why_size);
 /*

@@ -96,34 +96,72 @@ static enum status why_not(int err, const char *what, const char *where, char *w
 	return err == EADDRINUSE ? ST_EXISTS : err == EACCES ? ST_DENIED : ST_BAD_ARG;
 }
 
-enum status tcp_bind(struct tcp *t, const char *ip, uint16_t port, struct tcp_listener **ret, uint16_t *ret_port, char *why,
-		     size_t why_size)
+/* A bound socket, and where. */
+static enum status bound(const char *ip, uint16_t port, int *ret, struct tcp_addr *ret_addr, char *why, size_t why_size)
 {
 	struct sockaddr_storage s;
-	struct tcp_addr addr;
 	socklen_t n;
 	int fd, one = 1, err;
 
-	CHECK_OBJ(t, TCP_MAGIC);
 	CHECK(ip != NULL && ret != NULL && why != NULL);
 	if (!tcp_parse(ip, port, &s, &n)) {
 		snprintf(why, why_size, "not an IP address: %s", ip);
 		return ST_BAD_ARG;
 	}
-	tcp_addr(&s, &addr);
+	tcp_addr(&s, ret_addr);
 	fd = socket(s.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return why_not(errno, "open a socket for", addr.text, why, why_size);
+		return why_not(errno, "open a socket for", ret_addr->text, why, why_size);
 	/* Else a port would stay taken for a minute by connections of the process that had it before. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(fd, (struct sockaddr *)&s, n) < 0) {
 		err = errno;
 		close(fd);
-		return why_not(err, "bind to", addr.text, why, why_size);
+		return why_not(err, "bind to", ret_addr->text, why, why_size);
 	}
 	n = sizeof(s);
 	CHECK(getsockname(fd, (struct sockaddr *)&s, &n) == 0);
+	tcp_addr(&s, ret_addr);
+	*ret = fd;
+	return ST_OK;
+}
+
+enum status tcp_socket(const char *ip, uint16_t port, int *ret, uint16_t *ret_port, char *why, size_t why_size)
+{
+	struct tcp_addr addr;
+	enum status st = bound(ip, port, ret, &addr, why, why_size);
+
+	if (st == ST_OK)
+		*ret_port = addr.port;
+	return st;
+}
+
+enum status tcp_socket_listen(int fd, char *why, size_t why_size)
+{
+	struct sockaddr_storage s = {.ss_family = AF_UNSPEC};
+	socklen_t n = sizeof(s);
+	struct tcp_addr addr;
+
+	if (listen(fd, BACKLOG) == 0)
+		return ST_OK;
+	int err = errno;
+	(void)getsockname(fd, (struct sockaddr *)&s, &n);
 	tcp_addr(&s, &addr);
+	return why_not(err, "listen on", addr.text, why, why_size);
+}
+
+enum status tcp_bind(struct tcp *t, const char *ip, uint16_t port, struct tcp_listener **ret, uint16_t *ret_port, char *why,
+		     size_t why_size)
+{
+	struct tcp_addr addr;
+	enum status st;
+	int fd;
+
+	CHECK_OBJ(t, TCP_MAGIC);
+	CHECK(ret != NULL);
+	st = bound(ip, port, &fd, &addr, why, why_size);
+	if (st != ST_OK)
+		return st;
 	if (ret_port != NULL)
 		*ret_port = addr.port;
 
