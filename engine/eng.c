@@ -45,6 +45,9 @@ void engine_conf_default(struct engine_conf *c)
 		.max_waiting = 1u << 20,
 		.max_topics = 1u << 20,
 		.max_groups = 1u << 20,
+		.max_cells = 1u << 20,
+		.max_cell_bytes = UINT64_C(256) << 20,
+		.feed_linger_ms = 30000,
 	};
 	for (int i = 0; i < DELAY_LEVELS; i++)
 		c->delay_ms[i] = delays_s[i] * 1000;
@@ -123,6 +126,7 @@ static void finish_stats(struct eng *g, struct engine_stats *r)
 	g->stats[STAT_POISONED] = g->clog.poisoned;
 	g->stats[STAT_DISK_FULL] = g->clog.full || g->space_low;
 	memcpy(r->v, g->stats, sizeof r->v);
+	r->visible = clog_visible(&g->clog);
 }
 
 /* Calls what is in the list now; what the callbacks add waits for the next turn. */

@@ -497,10 +497,12 @@ static void pump(struct eng *g, struct eng_timer *t)
 	CHECK(gs->eng == g && !gs->pumping);
 	gs->pumping = true;
 	feed_bury(gs);
+	taps_bury(gs);
 	members_pump(gs);
 	share_pump(gs);
 	copies_pump(gs);
 	lease_pump(gs);
+	taps_pump(gs);
 	gs->pumping = false;
 }
 
@@ -520,7 +522,8 @@ enum status groups_init(struct eng *g)
 	gs->magic = GROUPS_MAGIC;
 	gs->eng = g;
 	struct list *lists[] = {&gs->groups, &gs->gtopics, &gs->members, &gs->dirty, &gs->written, &gs->later, &gs->replies, &gs->told, &gs->lost,
-		&gs->ended_subs, &gs->checks, &gs->routes, &gs->copies, &gs->feeds_run, &gs->dead_feeds, &gs->dead_cursors, &gs->copy_wait.link};
+		&gs->ended_subs, &gs->checks, &gs->routes, &gs->copies, &gs->feeds_run, &gs->dead_feeds, &gs->dead_cursors, &gs->copy_wait.link,
+		&gs->hands, &gs->taps_run, &gs->ended_taps, &gs->dead_taps};
 	for (unsigned i = 0; i < ARRAY_LEN(lists); i++)
 		list_init(lists[i]);
 	gs->pump.fire = pump;
@@ -604,9 +607,10 @@ bool groups_close(struct eng *g)
 			LIST_EACH_SAFE(&u->feeds, l, v)
 				feed_end(container_of(l, struct feed, link), ST_CLOSED);
 		}
+		taps_end(gs, ST_CLOSED);
 		pump_soon(gs);
 	}
-	return list_empty(&gs->ended_subs) && list_empty(&gs->replies);
+	return list_empty(&gs->ended_subs) && list_empty(&gs->ended_taps) && list_empty(&gs->replies);
 }
 
 /* Frees memory only: topics, timers and blocks that point here are going too, and may be gone. */
@@ -619,6 +623,7 @@ void groups_fini(struct eng *g)
 	CHECK_OBJ(gs, GROUPS_MAGIC);
 	gs->eng = g;
 	members_forget(gs, true);
+	taps_fini(gs);
 	groups_offsets_fini(gs);
 	LIST_EACH_SAFE(&gs->replies, n, t)
 		reply_free(container_of(n, struct reply, link));

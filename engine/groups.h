@@ -3,7 +3,7 @@
  * Copyright The Gantry authors
  */
 /*
- * What group.c, member.c, offset.c, cursor.c, share.c, lease.c and copies.c share. Nobody else includes it.
+ * What group.c, member.c, offset.c, cursor.c, share.c, lease.c, copies.c, tap.c and cell.c share. Nobody else includes it.
  *
  * A group keeps a gtopic for each topic in which it has something (an offset, a lock, a lease), and in it a goff for each such queue.
  * A goff is where everything about (group, topic incarnation, queue) meets: the committed offset, the present puller, the holder of the
@@ -20,6 +20,7 @@
 #define GROUPS_MAGIC 0x47525331u
 #define MEMBER_MAGIC 0x4d454d31u
 #define SUB_MAGIC 0x53554231u
+#define TAP_MAGIC 0x54415031u
 #define FEED_MAGIC 0x46454431u
 #define CURSOR_MAGIC 0x43555231u
 #define ITEM_MAGIC 0x49544d31u
@@ -72,6 +73,12 @@ struct groups_state {
 	struct list copies;        /* struct item: to be copied to a dead-letter or retry topic */
 	struct list feeds_run;     /* struct feed with something to deliver */
 	struct list dead_feeds, dead_cursors; /* to be freed */
+	/* tap.c */
+	struct u64map taps;        /* topic's address -> struct taps */
+	struct list hands;         /* struct taps whose hand has something to do */
+	struct list taps_run;      /* struct tap that reads for itself */
+	struct list ended_taps;    /* struct tap: ended() is due */
+	struct list dead_taps;     /* struct taps to be freed */
 	struct clog_wait copy_wait;
 };
 
@@ -374,6 +381,19 @@ void feed_grow(struct feed *f);                                       /* ephemer
 uint64_t feed_start(struct feed *f, struct topic *t, int32_t queue, bool fresh);
 /* One more attempt failed: again after so long, or dead-lettered. */
 void item_failed(struct item *it, uint64_t after_ms);
+
+/* ---- tap.c: readers by position ------------------------------------------------------------------------------------------------------------------ */
+
+struct tap;
+void tap_open(struct groups_state *gs, struct engine_sub_open *r);
+void tap_credit(struct tap *t, uint32_t more);
+void tap_close(struct tap *t);
+void taps_pump(struct groups_state *gs);
+void taps_bury(struct groups_state *gs);
+void taps_topic_changed(struct groups_state *gs, struct topic *t);
+void taps_topic_dropped(struct groups_state *gs, struct topic *t);
+void taps_end(struct groups_state *gs, enum status why);              /* all of them */
+void taps_fini(struct groups_state *gs);                              /* memory only */
 
 /* ---- copies.c ------------------------------------------------------------------------------------------------------------------------------------ */
 

@@ -333,6 +333,10 @@ static struct feed *feed_open(struct groups_state *gs, const struct engine_sub_o
 
 static void do_open(struct groups_state *gs, struct engine_sub_open *r)
 {
+	if (r->tap) {
+		tap_open(gs, r);
+		return;
+	}
 	struct topic *t = topic_find(gs->eng, r->topic);
 	struct filter filter = {0};
 	struct group *gr = NULL;
@@ -373,11 +377,24 @@ static void do_open(struct groups_state *gs, struct engine_sub_open *r)
 		eng_complete(gs->eng, &s->open, ST_OK);
 }
 
+/* What a caller's priv[0] points at begins with its magic number. */
+static bool is_tap(const void *p)
+{
+	uint32_t magic;
+
+	memcpy(&magic, p, sizeof magic);
+	return magic == TAP_MAGIC;
+}
+
 void lease_credit(struct engine *e, struct engine_sub *who, uint32_t more)
 {
 	struct sub *s = who->priv[0];
 
 	CHECK_OBJ(eng_of(e), ENG_MAGIC);
+	if (s != NULL && is_tap(s)) {
+		tap_credit(who->priv[0], more);
+		return;
+	}
 	if (s == NULL || s->over)
 		return;
 	CHECK_OBJ(s, SUB_MAGIC);
@@ -390,7 +407,9 @@ void lease_close(struct engine *e, struct engine_sub *who)
 	struct sub *s = who->priv[0];
 
 	CHECK_OBJ(eng_of(e), ENG_MAGIC);
-	if (s != NULL && !s->over)
+	if (s != NULL && is_tap(s))
+		tap_close(who->priv[0]);
+	else if (s != NULL && !s->over)
 		sub_end(s, ST_CLOSED);
 }
 
@@ -768,8 +787,9 @@ static struct item *find_item(struct sub *s, uint64_t tag)
 static void do_settle(struct groups_state *gs, struct engine_settle *r)
 {
 	struct sub *s = r->sub->priv[0];
-	struct item *it = s == NULL || s->over ? NULL : find_item(s, r->tag);
-	enum status st = it == NULL ? ST_GONE : ST_OK;
+	bool tap = s != NULL && is_tap(s); /* its deliveries are nobody's to settle */
+	struct item *it = s == NULL || tap || s->over ? NULL : find_item(s, r->tag);
+	enum status st = tap ? ST_BAD_ARG : it == NULL ? ST_GONE : ST_OK;
 
 	if (st == ST_OK && r->after_ms > (int64_t)LEASE_MAX_MS)
 		st = ST_BAD_ARG;

@@ -122,6 +122,7 @@ void groups_topic_dropped(struct eng *g, struct topic *t)
 	struct groups_state *gs = g->gs;
 	struct topic_users *u = topic_users(gs, t, false);
 
+	taps_topic_dropped(gs, t);
 	if (u == NULL)
 		return;
 	LIST_EACH_SAFE(&u->feeds, n, next)
@@ -145,6 +146,7 @@ void offset_watch(struct groups_state *gs, struct topic *t)
 {
 	struct topic_users *u = topic_users(gs, t, false);
 
+	taps_topic_changed(gs, t);
 	if (u != NULL) {
 		LIST_EACH(&u->gtopics, n)
 			share_check(gs, container_of(n, struct gtopic, user)->group);

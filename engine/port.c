@@ -235,7 +235,8 @@ static void replace_objects(struct engine_port *p, struct port_ask *a)
 		p->under_way++;
 	} else if (a->user->verb == ENGINE_SETTLE) {
 		struct engine_settle *r = container_of(a->shadow, struct engine_settle, ask);
-		r->sub = &((struct shadow_sub *)r->sub->priv[0])->engine;
+		if (r->sub != NULL)
+			r->sub = &((struct shadow_sub *)r->sub->priv[0])->engine;
 	}
 }
 
@@ -253,7 +254,7 @@ static struct shadow_sub *named_sub(struct port_ask *a)
 {
 	if (a->shadow->verb == ENGINE_SUB_OPEN)
 		return container_of(container_of(a->shadow, struct engine_sub_open, ask)->sub, struct shadow_sub, engine);
-	if (a->shadow->verb == ENGINE_SETTLE)
+	if (a->shadow->verb == ENGINE_SETTLE && container_of(a->shadow, struct engine_settle, ask)->sub != NULL)
 		return container_of(container_of(a->shadow, struct engine_settle, ask)->sub, struct shadow_sub, engine);
 	return NULL;
 }

@@ -43,7 +43,9 @@ static const struct verb {
 	VERB(ENGINE_OFFSET_RESET, engine_offset, IN(engine_offset, group), IN(engine_offset, topic)),
 	VERB(ENGINE_OFFSET_LIST, engine_offsets, IN(engine_offsets, group)),
 	VERB(ENGINE_SUB_OPEN, engine_sub_open, IN(engine_sub_open, topic), IN(engine_sub_open, group), IN(engine_sub_open, client_id), IN(engine_sub_open, expr)),
-	VERB(ENGINE_SETTLE, engine_settle, 0),
+	VERB(ENGINE_SETTLE, engine_settle, IN(engine_settle, group), IN(engine_settle, topic)),
+	VERB(ENGINE_CELL_PUT, engine_cell, IN(engine_cell, space), IN(engine_cell, name), IN(engine_cell, value)),
+	VERB(ENGINE_CELL_LIST, engine_cells, IN(engine_cells, space), IN(engine_cells, name)),
 	VERB(ENGINE_STATS, engine_stats, 0),
 };
 
@@ -114,6 +116,9 @@ void port_copy_in(struct port_ask *a)
 			subs[i].expr = dup_slice(a, subs[i].expr);
 		}
 		r->subs = subs;
+	} else if (verb == ENGINE_SUB_OPEN) {
+		struct engine_sub_open *r = container_of(a->shadow, struct engine_sub_open, ask);
+		r->from = dup_array(a, r->from, r->n_from, sizeof *r->from);
 	} else if (verb == ENGINE_LOCK || verb == ENGINE_UNLOCK) {
 		struct engine_locks *r = container_of(a->shadow, struct engine_locks, ask);
 		struct queue_name *names = dup_array(a, r->v, r->count, sizeof *names);
@@ -173,6 +178,16 @@ static void keep_offsets(struct port_ask *a, struct engine_offsets *r)
 	r->v = v;
 }
 
+static void keep_cells(struct port_ask *a, struct engine_cells *r)
+{
+	struct cell_info *v = dup_array(a, r->v, r->count, sizeof *v);
+	for (size_t i = 0; i < r->count; i++) {
+		v[i].name = dup_slice(a, v[i].name);
+		v[i].value = dup_slice(a, v[i].value);
+	}
+	r->v = v;
+}
+
 void port_keep_out(struct port_ask *a)
 {
 	struct engine_ask *s = a->shadow;
@@ -216,6 +231,10 @@ void port_keep_out(struct port_ask *a)
 	case ENGINE_OFFSET_LIST:
 		if (a->status == ST_OK)
 			keep_offsets(a, container_of(s, struct engine_offsets, ask));
+		return;
+	case ENGINE_CELL_LIST:
+		if (a->status == ST_OK)
+			keep_cells(a, container_of(s, struct engine_cells, ask));
 		return;
 	default:
 		return;

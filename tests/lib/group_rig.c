@@ -432,9 +432,9 @@ static void on_ended(struct engine_sub *es, enum status why)
 
 enum status rig_subscribe(struct rig *r, struct rig_sub *s, const struct rig_open *o)
 {
-	ASK(engine_sub_open) x = {.q = {.ask = {.done = open_done}, .sub = &s->s, .topic = slice_str(o->topic), .group = slice_str(o->group),
-		.client_id = SLICE_LIT("c"), .expr = slice_str(o->expr), .start = o->start, .start_offset = o->start_offset, .lease_ms = o->lease_ms,
-		.credit = o->credit}};
+	ASK(engine_sub_open) x = {.q = {.ask = {.done = open_done}, .sub = &s->s, .topic = slice_str(o->topic), .group = slice_str(o->group == NULL ? "" : o->group),
+		.client_id = SLICE_LIT("c"), .expr = slice_str(o->expr == NULL ? "*" : o->expr), .start = o->start, .start_offset = o->start_offset, .lease_ms = o->lease_ms,
+		.credit = o->credit, .tap = o->tap, .detach = o->detach, .from = o->from, .n_from = o->n_from}};
 
 	s->rig = r;
 	s->given = o->credit;
@@ -453,6 +453,15 @@ void rig_credit(struct rig *r, struct rig_sub *s, uint32_t more)
 enum status rig_settle(struct rig *r, struct rig_sub *s, uint64_t tag, enum settle how, int64_t after_ms)
 {
 	ASK(engine_settle) x = {.q = {.ask = {.done = settle_done}, .sub = &s->s, .tag = tag, .how = how, .after_ms = after_ms}};
+
+	engine_settle(r->e, &x.q);
+	return finish(r, &x.w);
+}
+
+enum status rig_receipt(struct rig *r, const char *group, const char *topic, uint64_t incarnation, uint64_t tag, enum settle how, int64_t after_ms)
+{
+	ASK(engine_settle) x = {.q = {.ask = {.done = settle_done}, .group = slice_str(group), .topic = slice_str(topic), .incarnation = incarnation,
+		.tag = tag, .how = how, .after_ms = after_ms}};
 
 	engine_settle(r->e, &x.q);
 	return finish(r, &x.w);

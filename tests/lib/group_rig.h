@@ -93,10 +93,15 @@ struct rig_open {
 	enum sub_start start;
 	uint64_t start_offset;
 	uint32_t lease_ms, credit;
+	bool tap, detach;
+	const struct queue_from *from;
+	size_t n_from;
 };
 enum status rig_subscribe(struct rig *r, struct rig_sub *s, const struct rig_open *o);
 void rig_credit(struct rig *r, struct rig_sub *s, uint32_t more);
 enum status rig_settle(struct rig *r, struct rig_sub *s, uint64_t tag, enum settle how, int64_t after_ms);
+/* By receipt; incarnation 0: not checked. */
+enum status rig_receipt(struct rig *r, const char *group, const char *topic, uint64_t incarnation, uint64_t tag, enum settle how, int64_t after_ms);
 void rig_unsubscribe(struct rig *r, struct rig_sub *s); /* close and wait for ended */
 void rig_sub_free(struct rig_sub *s);
 /* Bodies that came since the last call of this, sorted when asked. Free with mem_free. */
