@@ -10,6 +10,7 @@ failed=0
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
+export LSAN_OPTIONS="${LSAN_OPTIONS:-print_suppressions=0:suppressions=$(cd "$(dirname "$0")" && pwd)/lsan.supp}"
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 for t in "$@"; do
 	timeout -k 5 "$limit" "$t" >"$out" 2>&1

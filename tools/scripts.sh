@@ -11,6 +11,7 @@ failed=0
 skipped=0
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
+export LSAN_OPTIONS="${LSAN_OPTIONS:-print_suppressions=0:suppressions=$(cd "$(dirname "$0")" && pwd)/lsan.supp}"
 for t in "$dir"/*.sh "$dir"/*.py; do
 	[ -f "$t" ] && [ -x "$t" ] || continue
 	timeout -k 10 "$limit" "$t" >"$out" 2>&1

@@ -122,7 +122,8 @@ class Gantry(Server):
         self.binary, self.flush, self.extra = binary, flush, list(extra)
 
     def command(self):
-        settings = ["listenPort=%d" % self.port, "namesrvPort=%d" % (self.port + 1), "flushDiskType=" + self.flush] + self.extra
+        settings = ["listenPort=%d" % self.port, "namesrvPort=%d" % (self.port + 1), "flushDiskType=" + self.flush]
+        settings += ["httpPort=0", "mqttPort=0", "websocketPort=0"] + self.extra
         return [self.binary, "start", "--data", os.path.join(self.folder, "data")] + [a for s in settings for a in ("--set", s)]
 
     def launch(self):

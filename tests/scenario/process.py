@@ -17,18 +17,20 @@ import traceback
 import server
 
 LIMIT_S = 20
-SMALL = ["mappedFileSizeCommitLog=16m", "aheadBytes=8m", "unsyncedBytes=8m", "blockBytes=64k"]
+SMALL = server.ANY_PORTS + ["mappedFileSizeCommitLog=16m", "aheadBytes=8m", "unsyncedBytes=8m", "blockBytes=64k"]
 
 
 def run(*args, timeout=LIMIT_S, cwd=None):
-    return subprocess.run([server.binary()] + list(args), capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+    return subprocess.run([server.binary()] + list(args), capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False,
+                          env=server.environment())
 
 
 class Process:
     """A gantry process whose lines of output are read up to "ready in"."""
 
     def __init__(self, *args, cwd=None):
-        self.p = subprocess.Popen([server.binary()] + list(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+        self.p = subprocess.Popen([server.binary()] + list(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+                                  env=server.environment())
         self.ports, self.lines = {}, []
         for line in self.p.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -108,7 +110,7 @@ def test_a_taken_port_is_found_before_the_store_is_touched(folder):
         s.listen()
         port = s.getsockname()[1]
         data = os.path.join(folder, "data")
-        r = run("start", "--data", data, "--set", "listenPort=%d" % port, "namesrvPort=0")
+        r = run("start", "--data", data, "--set", "listenPort=%d" % port, "namesrvPort=0", *server.ANY_PORTS)
         assert r.returncode == 1 and "127.0.0.1:%d: Address already in use" % port in r.stderr, r
         assert not os.path.exists(data)
 
@@ -118,7 +120,7 @@ def test_a_foreign_folder_is_refused_and_kept(folder):
     os.makedirs(data)
     with open(os.path.join(data, "precious"), "w", encoding="ascii") as f:
         f.write("mine")
-    r = run("start", "--data", data, "--set", "listenPort=0", "namesrvPort=0")
+    r = run("start", "--data", data, "--set", "listenPort=0", "namesrvPort=0", *server.ANY_PORTS)
     assert r.returncode == 1 and data in r.stderr, r
     with open(os.path.join(data, "precious"), encoding="ascii") as f:
         assert f.read() == "mine"
@@ -139,7 +141,7 @@ def test_wrong_settings_are_refused_with_their_place(folder):
 
 
 def test_listening_beyond_loopback_must_be_meant(folder):
-    r = run("start", "--data", os.path.join(folder, "data"), "--set", "bindAddress=0.0.0.0", "listenPort=0", "namesrvPort=0")
+    r = run("start", "--data", os.path.join(folder, "data"), "--set", "bindAddress=0.0.0.0", "listenPort=0", "namesrvPort=0", *server.ANY_PORTS)
     assert r.returncode == 2 and "allowInsecureListen" in r.stderr, r
 
 
@@ -166,9 +168,9 @@ def test_a_second_signal_ends_it_at_once(folder):
 
 
 def test_a_signal_while_the_store_is_opened_is_an_orderly_stop(folder):
-    args = [server.binary(), "start", "--data", os.path.join(folder, "data"), "--set", "listenPort=0", "--set", "namesrvPort=0"]
+    args = [server.binary(), "start", "--data", os.path.join(folder, "data"), "--set", "listenPort=0", "namesrvPort=0"] + server.ANY_PORTS
     for i in range(24):
-        p = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        p = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=server.environment())
         time.sleep(0.002 + 0.001 * i)
         p.send_signal(signal.SIGTERM)
         _, err = p.communicate(timeout=LIMIT_S)

@@ -4,6 +4,7 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 APACHE = os.path.join(ROOT, "tests", "lib", "apache.sh")
 PORTS = (21200, 21400)  # where free ports are looked for; override with GANTRY_TEST_PORTS=from-to
 START_LIMIT_S = 20.0
+FRONTS = {"http": "httpPort", "https": "httpsPort", "mqtt": "mqttPort", "websocket": "websocketPort"}
+ANY_PORTS = ["%s=0" % key for key in FRONTS.values()]  # for who puts a command line together himself
 STOP_LIMIT_S = 10.0
 
 
@@ -47,6 +50,13 @@ def free_ports(span=10):
     raise Broken("no %d free ports in a row between %d and %d" % (span, low, high))
 
 
+def environment():
+    """What a sanitized server needs: the libraries' known leaks are not ours."""
+    env = dict(os.environ)
+    env.setdefault("LSAN_OPTIONS", "print_suppressions=0:suppressions=" + os.path.join(ROOT, "tools", "lsan.supp"))
+    return env
+
+
 def listening(port):
     try:
         socket.create_connection(("127.0.0.1", port), 1.0).close()
@@ -56,7 +66,8 @@ def listening(port):
 
 
 class Gantry:
-    """One broker with its name server. Ports: base+2 the broker (its fast port is base), base+3 the name server."""
+    """One broker with its name server. Ports: base+2 the broker (its fast port is base), base+3 the name server; the other fronts take any free
+    one at the first start and keep it: `ports` has {"http": [port], ...} as the program prints them, and http, mqtt, websocket, https the first of each."""
     kind = "gantry"
 
     def __init__(self, folder, base=None, settings=None, args=None):
@@ -64,6 +75,9 @@ class Gantry:
         base = free_ports() if base is None else base
         self.port, self.ns_port = base + 2, base + 3
         self.settings = dict(settings or {})
+        self.front_ports = dict.fromkeys(FRONTS.values(), 0)
+        self.ports = {}
+        self.log_start = 0
         self.extra = list(args or [])
         self.process = None
         self.data = os.path.join(self.folder, "data")
@@ -74,8 +88,29 @@ class Gantry:
     def ns(self):
         return "127.0.0.1:%d" % self.ns_port
 
+    def _front(self, name):
+        if name not in self.ports:
+            raise Broken("the server does not listen for %s; it listens for %s" % (name, ", ".join(self.ports) or "nothing"))
+        return self.ports[name][0]
+
+    @property
+    def http(self):
+        return self._front("http")
+
+    @property
+    def https(self):
+        return self._front("https")
+
+    @property
+    def mqtt(self):
+        return self._front("mqtt")
+
+    @property
+    def websocket(self):
+        return self._front("websocket")
+
     def command(self, **more):
-        settings = {"listenPort": self.port, "namesrvPort": self.ns_port}
+        settings = {"listenPort": self.port, "namesrvPort": self.ns_port, **self.front_ports}
         settings.update(self.settings)
         settings.update(more)
         out = [binary(), "start", "--data", self.data] + self.extra
@@ -88,23 +123,41 @@ class Gantry:
         if not os.path.exists(binary()):
             raise Broken("there is no program %s" % binary())
         with open(self.log, "ab") as out:
+            self.log_start = out.tell()
             try:
                 self.process = subprocess.Popen(self.command(**more), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                                start_new_session=True)
+                                                start_new_session=True, env=environment())
             except OSError as e:
                 raise Broken("%s cannot be run: %s" % (binary(), e)) from e
 
     def start(self, **more):
         self.launch(**more)
+        return self.wait_ready()
+
+    def wait_ready(self):
+        """Waits until the program says that it is ready, and reads the ports that it says."""
         end = time.monotonic() + START_LIMIT_S
-        alone = dict(self.settings, **more).get("namesrvEnable") == "false"
-        for port in (self.port,) if alone else (self.port, self.ns_port):
-            while not listening(port):
-                if self.process.poll() is not None:
-                    raise Broken("the server ended with %d while starting:\n%s" % (self.process.returncode, self.tail()))
-                if time.monotonic() > end:
-                    raise Broken("the server does not listen on %d after %g s:\n%s" % (port, START_LIMIT_S, self.tail()))
-                time.sleep(0.002)
+        while True:
+            ended = self.process.poll()
+            with open(self.log, "rb") as f:
+                f.seek(self.log_start)
+                text = f.read().decode(errors="replace")
+            if re.search(r"^ready in \d+ ms$", text, re.M):
+                break
+            if ended is not None:
+                raise Broken("the server ended with %d while starting:\n%s" % (ended, self.tail()))
+            if time.monotonic() > end:
+                raise Broken("the server is not ready after %g s:\n%s" % (START_LIMIT_S, self.tail()))
+            time.sleep(0.002)
+        self.ports = {}
+        for m in re.finditer(r"^listening (\w+) \S+:(\d+)$", text, re.M):
+            self.ports.setdefault(m.group(1), []).append(int(m.group(2)))
+        for name, key in FRONTS.items():
+            if name in self.ports:
+                self.front_ports[key] = self.ports[name][0]
+        self.port = self.ports["native"][0]
+        if "namesrv" in self.ports:
+            self.ns_port = self.ports["namesrv"][0]
         return self
 
     def kill(self):

@@ -207,8 +207,8 @@ def config_file(folder):
     srv = server.Gantry(folder)
     with open(path, "w", encoding="ascii") as f:
         f.write("# as RocketMQ ships it\nbrokerClusterName = DefaultCluster\nbrokerName=broker-a\nbrokerId=0\ndeleteWhen = 04\n"
-                "fileReservedTime = 48\nbrokerRole = ASYNC_MASTER\nflushDiskType = ASYNC_FLUSH\n\nlistenPort=%d\nnamesrvPort=%d\n"
-                % (srv.port, srv.ns_port))
+                "fileReservedTime = 48\nbrokerRole = ASYNC_MASTER\nflushDiskType = ASYNC_FLUSH\n\nlistenPort=%d\nnamesrvPort=%d\n%s\n"
+                % (srv.port, srv.ns_port, "\n".join(server.ANY_PORTS)))
     srv.command = lambda **more: [server.binary(), "start", "-c", path, "--data", srv.data]
     srv.start()
     try:
@@ -235,7 +235,7 @@ def wrong_settings(folder):
         if "listenPort" not in line:
             with open(path, "a", encoding="ascii") as f:
                 f.write("listenPort=%d\nnamesrvPort=%d\n" % (base + 2, base + 3))
-        status, text = output_of([server.binary(), "start", "-c", path, "--data", data])
+        status, text = output_of([server.binary(), "start", "-c", path, "--data", data, "--set"] + server.ANY_PORTS)
         check(status not in (0, None) and status > 0, "'%s' is taken: exit %s, %s" % (line, status, text[-200:]))
         check(re.search(named, text), "'%s': the refusal does not name it: %s" % (line, text[-300:]))
         if not line.startswith("bindAddress"):  # what is wrong only together has no line of its own
