@@ -5,9 +5,11 @@
 /* The plug board: adding a front is a folder, and a row here. They start in this order. */
 #include "app/fronts.h"
 
+#include "front/mqtt/mqtt.h"
 #include "front/native/native.h"
 
 const struct front_row front_rows[] = {
 	{.ops = &front_native, .enable = SET_COUNT},
+	{.ops = &front_mqtt, .enable = SET_mqttEnable, .ports = {{"mqtt", SET_mqttPort}}},
 	{.ops = NULL},
 };

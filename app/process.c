@@ -47,6 +47,7 @@ static void log_warnings(struct process *p)
 void process_init(struct process *p, struct settings *set, uint64_t (*turn)(void *arg, uint64_t now_ns), void *arg)
 {
 	struct tcp_conf tc;
+	bool asked;
 	uint64_t files, conns = set->n[SET_maxConnections];
 
 	if (set->n[SET_httpEnable] != 0)
@@ -58,9 +59,11 @@ void process_init(struct process *p, struct settings *set, uint64_t (*turn)(void
 	log_warnings(p);
 	signal(SIGPIPE, SIG_IGN);
 	files = host_raise_files();
+	asked = set->given[SET_maxConnections] || set->given[SET_httpMaxConnections] || set->given[SET_websocketMaxConnections];
 	if (files < conns + SPARE_FILES)
-		log_warn(&p->log.base, "app", "open files are limited to %llu: the %llu connections of all fronts that the settings allow cannot be reached",
-			 (unsigned long long)files, (unsigned long long)conns);
+		log_at(&p->log.base, asked ? LOG_WARN : LOG_INFO, "app",
+		       "open files are limited to %llu: the %llu connections that the settings allow cannot be reached", (unsigned long long)files,
+		       (unsigned long long)conns);
 	loop_init(&p->loop, host_clock(), turn, arg);
 	tcp_conf_default(&tc);
 	tc.max_conns = (uint32_t)set->n[SET_maxConnections];

@@ -77,7 +77,7 @@ def test_ports_are_told_and_usable(folder):
 def test_the_fast_port_is_two_below(folder):
     base = server.free_ports()
     with Process("start", "--data", os.path.join(folder, "data"), "--set", "listenPort=%d" % (base + 2), "namesrvEnable=false", *SMALL) as b:
-        assert b.ports == {"native": [base + 2, base]}, b.ports
+        assert b.ports["native"] == [base + 2, base] and "namesrv" not in b.ports, b.ports
         assert b.end(signal.SIGINT) == 0
 
 
