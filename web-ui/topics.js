@@ -1,0 +1,77 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/* The topics: a list with a filter, create, delete. */
+import { deadLettersOf, isSystem, topics } from './api.js';
+import { button, check, confirm, count, el, failure, field, form, head, loading, set, table, text, toast, topicLink } from './ui.js';
+
+const EVERY_MS = 5000;
+const SHOWN_MAX = 500;   /* rows; a filter finds the rest */
+
+export function mount(root, ctx) {
+	let all = [], system = ctx.query.get('system') === '1', words = '';
+	const filter = el('input', { type: 'search', placeholder: 'Filter by name', 'aria-label': 'Filter by name', oninput: () => { words = filter.value; show(); } });
+	const more = el('p', { class: 'muted', role: 'status' });
+	const state = el('div', null, loading());
+	const list = table('Topics', [['Topic', 'main'], ['Queues', 'num'], ['Messages', 'num'], ['', 'end']], {
+		key: (t) => t.name,
+		cells: (t) => [
+			[topicLink(t.name), isSystem(t.name) ? el('small', { class: 'tag' }, deadLettersOf(t.name) === null ? 'system' : 'dead letters') : null],
+			'', '',
+			isSystem(t.name) && deadLettersOf(t.name) === null ? null
+				: button('Delete', () => remove(t.name, reload), { class: 'quiet', 'aria-label': `Delete ${t.name}` }),
+		],
+		update: (cells, t) => {
+			text(cells[1], t.readQueues === t.writeQueues ? count(t.readQueues) : `${count(t.writeQueues)} written, ${count(t.readQueues)} read`);
+			text(cells[2], count(t.messages));
+		},
+		empty: 'No topic has such a name. A topic comes into being when you create it, or when the first message is sent to it.',
+	});
+
+	function show() {
+		const low = words.trim().toLowerCase();
+		const fit = all.filter((t) => (system || !isSystem(t.name)) && t.name.toLowerCase().includes(low));
+		list.show(fit.slice(0, SHOWN_MAX));
+		const hidden = all.length - fit.length;
+		text(more, fit.length > SHOWN_MAX ? `The first ${SHOWN_MAX} of ${count(fit.length)}: filter to see others.`
+			: `${count(fit.length)} shown${hidden ? `, ${count(hidden)} hidden` : ''}.`);
+	}
+
+	async function reload() {
+		try {
+			all = (await topics.list(ctx.signal, system)).sort((a, b) => (a.name < b.name ? -1 : 1));
+			set(state);
+			show();
+		} catch (e) {
+			if (!ctx.signal.aborted)
+				set(state, failure(e, reload));
+		}
+	}
+
+	set(root, head('Topics', button('New topic', () => create(reload), { class: 'primary' })),
+		el('div', { class: 'bar' }, filter, check('System topics, retries and dead letters', system, (on) => { system = on; reload(); })),
+		state, list.node, more);
+	ctx.every(EVERY_MS, reload);
+}
+
+function create(done) {
+	const name = el('input', { required: true, maxlength: '127', pattern: '[%\\|a-zA-Z0-9_\\-]+', autocomplete: 'off', spellcheck: 'false', autofocus: true });
+	const queues = el('input', { type: 'number', min: '1', max: '1024', value: '8', required: true });
+	form('New topic', 'Create', [
+		field('Name', name, 'Letters, digits, % | _ and -, at most 127.'),
+		field('Queues', queues, 'Messages are in order within a queue; as many consumers of a group can share the topic.'),
+	], async () => {
+		await topics.create(name.value, Number(queues.value));
+		toast(`Topic ${name.value} was created.`);
+		await done();
+	});
+}
+
+export function remove(topic, done) {
+	confirm(`Delete ${topic}?`, 'Its messages and what groups have consumed of it are gone for ever. This cannot be undone.', 'Delete the topic', async () => {
+		await topics.drop(topic);
+		toast(`Topic ${topic} was deleted.`);
+		await done();
+	});
+}
