@@ -14,8 +14,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 APACHE = os.path.join(ROOT, "tests", "lib", "apache.sh")
 PORTS = (21200, 21400)  # where free ports are looked for; override with GANTRY_TEST_PORTS=from-to
 START_LIMIT_S = 20.0
-FRONTS = {"http": "httpPort", "https": "httpsPort", "mqtt": "mqttPort", "websocket": "websocketPort"}
-ANY_PORTS = ["%s=0" % key for key in FRONTS.values()]  # for who puts a command line together himself
+PORTS_OF = {"native": "port", "namesrv": "ns_port", "http": "http_port", "https": "https_port", "mqtt": "mqtt_port", "websocket": "ws_port"}
+ANY_PORTS = ["httpPort=0", "httpsPort=0", "mqttPort=0", "websocketPort=0"]  # for who puts a command line together himself
 STOP_LIMIT_S = 10.0
 
 
@@ -66,8 +66,8 @@ def listening(port):
 
 
 class Gantry:
-    """One broker with its name server. Ports: base+2 the broker (its fast port is base), base+3 the name server; the other fronts take any free
-    one at the first start and keep it: `ports` has {"http": [port], ...} as the program prints them, and http, mqtt, websocket, https the first of each."""
+    """One broker with its name server. Ports: base+2 the broker (its fast port is base), base+3 the name server, then the other fronts; after a
+    start they are those that the program printed, and `ports` has all of them: {"native": [port, fast port], "http": [port], ...}."""
     kind = "gantry"
 
     def __init__(self, folder, base=None, settings=None, args=None):
@@ -75,7 +75,7 @@ class Gantry:
         base = free_ports() if base is None else base
         self.port, self.ns_port = base + 2, base + 3
         self.settings = dict(settings or {})
-        self.front_ports = dict.fromkeys(FRONTS.values(), 0)
+        self.http_port, self.mqtt_port, self.ws_port, self.https_port = base + 5, base + 6, base + 7, base + 8
         self.ports = {}
         self.log_start = 0
         self.extra = list(args or [])
@@ -88,29 +88,9 @@ class Gantry:
     def ns(self):
         return "127.0.0.1:%d" % self.ns_port
 
-    def _front(self, name):
-        if name not in self.ports:
-            raise Broken("the server does not listen for %s; it listens for %s" % (name, ", ".join(self.ports) or "nothing"))
-        return self.ports[name][0]
-
-    @property
-    def http(self):
-        return self._front("http")
-
-    @property
-    def https(self):
-        return self._front("https")
-
-    @property
-    def mqtt(self):
-        return self._front("mqtt")
-
-    @property
-    def websocket(self):
-        return self._front("websocket")
-
     def command(self, **more):
-        settings = {"listenPort": self.port, "namesrvPort": self.ns_port, **self.front_ports}
+        settings = {"listenPort": self.port, "namesrvPort": self.ns_port, "httpPort": self.http_port, "mqttPort": self.mqtt_port,
+                    "websocketPort": self.ws_port, "httpsPort": self.https_port}
         settings.update(self.settings)
         settings.update(more)
         out = [binary(), "start", "--data", self.data] + self.extra
@@ -152,12 +132,9 @@ class Gantry:
         self.ports = {}
         for m in re.finditer(r"^listening (\w+) \S+:(\d+)$", text, re.M):
             self.ports.setdefault(m.group(1), []).append(int(m.group(2)))
-        for name, key in FRONTS.items():
+        for name, attribute in PORTS_OF.items():
             if name in self.ports:
-                self.front_ports[key] = self.ports[name][0]
-        self.port = self.ports["native"][0]
-        if "namesrv" in self.ports:
-            self.ns_port = self.ports["namesrv"][0]
+                setattr(self, attribute, self.ports[name][0])
         return self
 
     def kill(self):

@@ -13,6 +13,7 @@ import re
 import resource
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -25,6 +26,8 @@ import server
 
 START_LIMIT_S = 5.0        # a start on an empty folder
 STOP_LIMIT_S = 5.0
+FRONTS = ("mqtt",)         # beside the native one
+PORT_KEYS = {"http": "httpPort", "mqtt": "mqttPort", "websocket": "websocketPort"}
 CONNECTIONS = 10_000       # opened and closed
 AT_ONCE = 1000             # of them together
 MEMORY_LIMIT = 1 << 30     # what a server may take while it is attacked, bytes
@@ -114,26 +117,92 @@ def empty_folder(folder):
 
 def any_ports(folder):
     """With port 0 the system chooses, and the program says what it chose."""
-    srv = server.Gantry(folder, settings={"listenPort": 0, "namesrvPort": 0})
-    srv.launch()
+    zero = dict.fromkeys(("listenPort", "namesrvPort", *PORT_KEYS.values()), 0)
+    srv = server.Gantry(folder, settings=zero)
+    srv.start()
     try:
-        found = {}
-        end = time.monotonic() + START_LIMIT_S
-        while len(found) < 2 and time.monotonic() < end:
-            for m in re.finditer(r"^listening (\w+) 127\.0\.0\.1:(\d+)$", srv.tail(100), re.M):
-                found[m.group(1)] = int(m.group(2))
-            time.sleep(0.01)
-        check(set(found) == {"native", "namesrv"}, "the ports are not printed: %s" % srv.tail())
-        srv.port, srv.ns_port = found["native"], found["namesrv"]
-        end = time.monotonic() + START_LIMIT_S
-        while "ready" not in srv.tail(100) and time.monotonic() < end:
-            time.sleep(0.01)
+        check(set(srv.ports) == {"native", "namesrv", *FRONTS}, "the ports are not printed: %s" % srv.tail())
         works(srv, "any")
+        for name in FRONTS:
+            check(server.listening(srv.ports[name][0]), "nobody listens on %s's port %d" % (name, srv.ports[name][0]))
         ns = native.Connection(srv.ns_port)
         addr, _queues = native.route(ns, "neighbour")
         check(addr == "127.0.0.1:%d" % srv.port, "the route names %s, the broker listens on %d" % (addr, srv.port))
     finally:
         srv.stop()
+
+
+def taken_port(folder):
+    """A port that somebody else has is found before the store is made, whichever front it is for."""
+    for name in ("native", "namesrv", *FRONTS):
+        srv = server.Gantry(os.path.join(folder, name))
+        key = {"native": "listenPort", "namesrv": "namesrvPort"}.get(name) or PORT_KEYS[name]
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen(1)
+            port = taken.getsockname()[1]
+            status, text = output_of(srv.command(**{key: port}))
+            check(status > 0, "%s: it starts although its port is taken" % name)
+            check("gantry: %s: cannot bind to 127.0.0.1:%d" % (name, port) in text, "%s: the refusal does not say it: %s" % (name, text[-300:]))
+            check(not os.path.exists(srv.data), "%s: a data folder was made" % name)
+    status, text = output_of(srv.command(mqttPort=8080, httpPort=8080))
+    check(status > 0 and "port 8080 is taken by httpPort" in text, "two fronts on one port: exit %d, %s" % (status, text[-300:]))
+
+
+def fronts_off(folder):
+    """Each front can be switched off; the others do not notice."""
+    for off in FRONTS:
+        srv = server.Gantry(os.path.join(folder, off))
+        port = {"http": srv.http_port, "mqtt": srv.mqtt_port, "websocket": srv.ws_port}[off]
+        srv.start(**{off + "Enable": "false"})
+        try:
+            check(set(srv.ports) == {"native", "namesrv", *FRONTS} - {off}, "%s is off: %s" % (off, srv.ports))
+            check(not server.listening(port), "%s is off, and somebody listens on its port" % off)
+            works(srv, "without " + off)
+        finally:
+            check(srv.stop() == 0, "it does not stop in good order without %s: %s" % (off, srv.tail(5)))
+    srv = server.Gantry(os.path.join(folder, "all"))
+    srv.start(**{name + "Enable": "false" for name in FRONTS})
+    try:
+        check(set(srv.ports) == {"native", "namesrv"}, "all are off: %s" % srv.ports)
+        works(srv, "alone")
+    finally:
+        srv.stop()
+
+
+def make_cert(folder, name):
+    cert, key = os.path.join(folder, name + ".pem"), os.path.join(folder, name + ".key")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-keyout", key, "-out", cert], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=30)
+    return cert, key
+
+
+def certificates(folder):
+    """HTTPS needs a certificate and its key; wrong ones are refused by name before the store is made."""
+    cert, key = make_cert(folder, "one")
+    _other, other_key = make_cert(folder, "two")
+    absent, empty = os.path.join(folder, "absent.pem"), os.path.join(folder, "empty.pem")
+    with open(empty, "w", encoding="ascii"):
+        pass
+    for c, k, said in ((absent, key, "cannot read " + absent), (cert, absent, "cannot read " + absent), (empty, key, empty + ": no certificate"),
+                       (cert, empty, empty + ": no private key"), (cert, other_key, other_key + ": not the key of the certificate"),
+                       (cert, "", "tlsCertPath and tlsKeyPath must both be set")):
+        srv = server.Gantry(os.path.join(folder, "refused"))
+        status, text = output_of(srv.command(tlsCertPath=c, tlsKeyPath=k))
+        check(status > 0 and said in text, "exit %s instead of \"%s\": %s" % (status, said, text[-300:]))
+        check(not os.path.exists(srv.data), "a data folder was made")
+    if "http" not in FRONTS:
+        return
+    srv = server.Gantry(os.path.join(folder, "fine"), settings={"tlsCertPath": cert, "tlsKeyPath": key})
+    srv.start()
+    try:
+        check(srv.ports.get("https") == [srv.https_port], "no https: %s" % srv.ports)
+        context = ssl.create_default_context(cafile=cert)
+        with socket.create_connection(("127.0.0.1", srv.https_port), 5.0) as raw, context.wrap_socket(raw, server_hostname="localhost") as s:
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            check(s.recv(100).startswith(b"HTTP/1.1 200"), "no answer over TLS")
+    finally:
+        check(srv.stop() == 0, "it does not stop in good order: %s" % srv.tail(5))
 
 
 def sigterm(folder):
@@ -519,7 +588,7 @@ def slow_reader(folder):
         srv.stop()
 
 
-CASES = [empty_folder, any_ports, sigterm, restart_keeps, config_file, wrong_settings, foreign_folder, second_process, status_command,
+CASES = [empty_folder, any_ports, taken_port, fronts_off, certificates, sigterm, restart_keeps, config_file, wrong_settings, foreign_folder, second_process, status_command,
          damaged_log, malformed, many_connections, slow_reader]
 
 
