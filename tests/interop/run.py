@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Gantry authors
-"""Stock clients against a server: Java client 4.9.8 and 5.3.3, the Go client, and mqadmin. See README.md.
+"""Stock clients against a server: Java client 4.9.8 and 5.3.3, the Go client, mqadmin, and those of the other fronts. See README.md.
 
-  run.sh [--server gantry|apache] [--only j4,j5,j4bin,go,tools,cluster] [--cases a,b] [--no-kill] [--keep]
+  run.sh [--server gantry|apache] [--only j4,j5,j4bin,go,tools,cluster,pairs] [--cases a,b] [--no-kill] [--keep]
 """
 
 import argparse
@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "scenario"))
 import native  # noqa: E402
+import pairs  # noqa: E402
 import server  # noqa: E402
 
 BUILD = os.path.join(ROOT, "build", "interop")
@@ -28,7 +29,7 @@ LOGS = os.path.join(BUILD, "logs")
 JAVA = {"j4": "4.9.8", "j5": "5.3.3"}
 # Cases that also run with the binary header instead of the JSON one.
 BINARY_CASES = "send-sync,send-batch,send-async,properties-intact,push-clustered,pull-consumer,pull-waits,tags,view-by-id,restart-continues,retry"
-GROUPS = ("j4", "j5", "j4bin", "go", "tools", "cluster")
+GROUPS = ("j4", "j5", "j4bin", "go", "tools", "cluster", "pairs")
 # What Apache's own broker does not do: it trusts the hash codes that the Go client announces.
 APACHE_DIFFERS = {"go.tags-not-ascii"}
 DRIVER_LIMIT_S = 200
@@ -82,7 +83,8 @@ def must_run(command, log, cwd=None, env=None, limit=RESOLVE_LIMIT_S):
 # ---- preparing -------------------------------------------------------------------------------------------------------------
 
 def install(names):
-    missing = [package for program, package in (("javac", "default-jdk-headless"), ("mvn", "maven"), ("go", "golang"))
+    missing = [package for program, package in (("javac", "default-jdk-headless"), ("mvn", "maven"), ("go", "golang"), ("curl", "curl"),
+                                                ("mosquitto_pub", "mosquitto-clients"), ("node", "nodejs"), ("npm", "npm"), ("chromium", "chromium"))
                if program in names and not shutil.which(program)]
     if missing:
         say("installing " + " ".join(missing))
@@ -152,10 +154,14 @@ class Drivers:
         need = {"javac", "mvn"} if set(self.wanted) - {"go"} else set()
         if "go" in self.wanted:
             need.add("go")
+        if "pairs" in self.wanted:
+            need |= {"curl", "mosquitto_pub", "node", "npm", "chromium"}
         install(need)
         for lang, version in JAVA.items():
             if lang in self.wanted or (lang == "j4" and "j4bin" in self.wanted) or (lang == "j5" and "cluster" in self.wanted):
                 self.classpath[lang] = compile_java(os.path.join(HERE, "java"), client_jars(version), os.path.join(BUILD, lang))
+        if "pairs" in self.wanted:
+            self.classpath["pairs"] = compile_java(os.path.join(HERE, "pairs"), client_jars(JAVA["j5"]), os.path.join(BUILD, "pairs"))
         if "tools" in self.wanted or "cluster" in self.wanted:
             self.tools = compile_java(os.path.join(HERE, "tools"), apache_jars(), os.path.join(BUILD, "tools"))
         if "go" in self.wanted:
@@ -230,6 +236,19 @@ def main_phase(d, srv, run):
         t.join()
     if "tools" in d.wanted:
         tools.stop()
+
+
+def pairs_phase(d):
+    """Every front's clients with each other, on a server of their own."""
+    srv = server.Gantry(os.path.join(BUILD, "pairs-server"))
+    try:
+        srv.start()
+        pairs.run(srv, lambda name: d.jvm("pairs-" + name, d.classpath["pairs"]) + ["interop.Bridge", srv.ns], BUILD, LOGS, must_run, d.result)
+    except (server.Broken, pairs.Missing) as e:
+        d.result.line("FAIL pairs.start " + str(e).replace("\n", " | "))
+    finally:
+        if srv.stop() != 0:
+            d.result.line("FAIL pairs.stop the server did not stop well: " + srv.tail(3).replace("\n", " | "))
 
 
 def kill_phase(d, srv, run):
@@ -342,14 +361,17 @@ def main():
     try:
         d.prepare()
         say("prepared in %.0f s; logs in %s" % (time.monotonic() - start, os.path.relpath(LOGS, ROOT)))
-        for folder in ("server", "tools-server", "cluster-gantry", "cluster-apache", "cluster-other"):
+        for folder in ("server", "tools-server", "pairs-server", "cluster-gantry", "cluster-apache", "cluster-other"):
             shutil.rmtree(os.path.join(BUILD, folder), ignore_errors=True)
         start = time.monotonic()
         srv = server.make(options.server, os.path.join(BUILD, "server"))
-        if set(d.wanted) - {"cluster"}:
+        stock = set(d.wanted) - {"cluster", "pairs"}
+        if stock:
             srv.start()
             wait_brokers(d, srv.ns, 1)
             main_phase(d, srv, run)
+        if "pairs" in d.wanted and options.server == "gantry" and not options.cases:
+            pairs_phase(d)
         cluster = None
         if "cluster" in d.wanted and options.server == "gantry" and not options.cases:
             cluster = threading.Thread(target=cluster_phase, args=(d, run))
@@ -358,7 +380,7 @@ def main():
             kill_phase(d, srv, run)
         if cluster:
             cluster.join()
-        if set(d.wanted) - {"cluster"} and not srv.alive():
+        if stock and not srv.alive():
             result.line("FAIL server.alive the server is not there at the end: " + srv.tail(3).replace("\n", " | "))
     except (server.Broken, subprocess.TimeoutExpired) as e:
         result.line("FAIL runner " + str(e).replace("\n", " | "))
@@ -366,7 +388,7 @@ def main():
         if srv:
             srv.stop()
         if not options.keep:
-            for folder in ("server", "tools-server", "cluster-gantry", "cluster-apache", "cluster-other"):
+            for folder in ("server", "tools-server", "pairs-server", "cluster-gantry", "cluster-apache", "cluster-other"):
                 shutil.rmtree(os.path.join(BUILD, folder, "data"), ignore_errors=True)
                 shutil.rmtree(os.path.join(BUILD, folder, "store"), ignore_errors=True)
     status = report(options, result, time.monotonic() - start)
