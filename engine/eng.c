@@ -190,6 +190,10 @@ static void local_submit(struct engine *e, struct engine_ask *a)
 	case ENGINE_TOPIC_LIST:
 		topic_submit(g, a);
 		return;
+	case ENGINE_CELL_PUT:
+	case ENGINE_CELL_LIST:
+		cells_submit(g, a);
+		return;
 	case ENGINE_STATS:
 		eng_complete(g, a, ST_OK);
 		return;
@@ -219,12 +223,14 @@ static void fail_pending(struct eng *g, enum status st)
 	complete_all(g, &g->early, st);
 	complete_all(g, &g->at_mark, st);
 	send_parked_fail(g, st);
+	cells_fail(g, st);
 }
 
 /* Closing: true when nothing is under way any more. */
 static bool closed_enough(struct eng *g)
 {
 	send_parked_fail(g, ST_CLOSED);
+	cells_fail(g, ST_CLOSED);
 	read_close(g);
 	bool quiet = groups_close(g);
 	if (g->clog.poisoned)
@@ -263,6 +269,7 @@ uint64_t engine_turn(struct engine *e)
 	fire_timers(g);
 	uint64_t clog_due = clog_turn(&g->clog, g->now_ns);
 	send_parked_retry(g);
+	cells_retry(g);
 	state_flush(g);
 	uint64_t durable = g->clog.durable;
 	clog_flush(&g->clog, g->now_ns, g->closing);
@@ -276,7 +283,7 @@ uint64_t engine_turn(struct engine *e)
 	again |= lookup_turn(g);
 	fire_done(g);
 	again |= read_turn(g);
-	again |= g->clog.durable != durable && !list_empty(&g->parked); /* what they waited for has come */
+	again |= g->clog.durable != durable && (!list_empty(&g->parked) || cells_waiting(g)); /* what they waited for has come */
 	topics_bury(g);
 	if (g->closing && closed_enough(g)) {
 		void (*closed)(void *) = g->closed;
@@ -359,6 +366,7 @@ enum status engine_open(struct engine **ret, const struct engine_env *env, const
 	reader_init(g);
 	snapshot_init(g);
 	lookup_init(g);
+	cells_init(g);
 	st = delay_init(g);
 	if (st == ST_OK)
 		st = topics_init(g);
@@ -399,6 +407,7 @@ void engine_abandon(struct engine *e)
 	send_parked_forget(g);
 	reader_fini(g); /* before the cursors: its pulls are linked into the same queues */
 	groups_fini(g);
+	cells_fini(g);
 	delay_fini(g);
 	topics_fini(g);
 	if (g->qi != NULL)

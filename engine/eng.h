@@ -156,6 +156,7 @@ struct eng {
 	struct reader *reader;
 	struct mend *mend;         /* an extent of the queue index that is being mended; NULL: there never was one */
 	struct lookup *lookup;
+	struct cells *cells;
 	struct buf scratch;        /* encode scratch; valid within one call */
 	uint64_t stats[STAT_COUNT];
 };
@@ -172,7 +173,7 @@ static inline struct eng *eng_of(struct engine *e)
 /* Items of state records and snapshots: u8 type, u32 length, payload. Absolute sets: applying one twice changes nothing. */
 enum state_type {
 	STATE_EPOCH = 1, STATE_MARK = 2, STATE_TOPIC = 3, STATE_TOPIC_DROP = 4, STATE_GROUP = 5, STATE_GROUP_DROP = 6, STATE_OFFSETS = 7,
-	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11
+	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11, STATE_CELL = 12, STATE_CELL_DROP = 13
 };
 
 /* ---- eng.c: turn and completion -------------------------------------------------------------------------------------------- */
@@ -410,6 +411,18 @@ bool groups_close(struct eng *g);
 void lease_credit(struct engine *e, struct engine_sub *who, uint32_t more);
 void lease_close(struct engine *e, struct engine_sub *who);
 void groups_submit(struct eng *g, struct engine_ask *a); /* verbs GROUP_* JOIN LEAVE MEMBERS LOCK UNLOCK OFFSET_* SUB_OPEN SETTLE */
+
+/* ---- cell.c ---------------------------------------------------------------------------------------------------------------------------- */
+
+void cells_init(struct eng *g);
+void cells_fini(struct eng *g);
+void cells_submit(struct eng *g, struct engine_ask *a);     /* CELL_PUT CELL_LIST */
+void cells_retry(struct eng *g);                            /* what waits for room gets another try */
+bool cells_waiting(const struct eng *g);
+void cells_fail(struct eng *g, enum status st);             /* what waits is answered */
+enum status cells_state_apply(struct eng *g, enum state_type type, struct slice payload);
+/* Snapshot slices, as groups_state_all; one cell may be over 'max' by itself. */
+bool cells_state_all(struct eng *g, struct buf *items, size_t max, uint64_t *cursor);
 
 /* ---- read.c ---------------------------------------------------------------------------------------------------------------------------- */
 

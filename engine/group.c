@@ -332,6 +332,9 @@ struct slice reply_text(struct reply *r, struct slice s)
 static void reply_free(struct reply *r)
 {
 	list_remove(&r->link);
+	for (size_t i = 0; i < r->n_held; i++)
+		blob_drop(r->held[i]);
+	mem_free(r->held);
 	mem_free(r->rows);
 	mem_free(r);
 }

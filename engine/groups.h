@@ -135,6 +135,8 @@ struct reply {
 	uint8_t *text;             /* end of the text in use */
 	uint8_t *text_end;
 	void *rows;
+	struct blob **held;        /* what rows point into; NULL: nothing */
+	size_t n_held;
 };
 /* 'rows' bytes of zeroed rows and room for 'text' bytes of names. */
 struct reply *reply_new(struct groups_state *gs, struct engine_ask *user, size_t rows, size_t text);

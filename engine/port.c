@@ -59,6 +59,7 @@ struct engine_port {
 	uint32_t magic;
 	struct engine_port_conf conf;
 	struct box to_engine, to_owner;
+	struct engine_sub gone;       /* stands for a subscription that has ended: what is asked of it is GONE */
 	size_t under_way;             /* owner's thread: requests, members and subscriptions that have not ended */
 };
 
@@ -235,8 +236,9 @@ static void replace_objects(struct engine_port *p, struct port_ask *a)
 		p->under_way++;
 	} else if (a->user->verb == ENGINE_SETTLE) {
 		struct engine_settle *r = container_of(a->shadow, struct engine_settle, ask);
+		struct shadow_sub *s = r->sub == NULL ? NULL : r->sub->priv[0];
 		if (r->sub != NULL)
-			r->sub = &((struct shadow_sub *)r->sub->priv[0])->engine;
+			r->sub = s == NULL ? &p->gone : &s->engine;
 	}
 }
 
@@ -254,8 +256,10 @@ static struct shadow_sub *named_sub(struct port_ask *a)
 {
 	if (a->shadow->verb == ENGINE_SUB_OPEN)
 		return container_of(container_of(a->shadow, struct engine_sub_open, ask)->sub, struct shadow_sub, engine);
-	if (a->shadow->verb == ENGINE_SETTLE && container_of(a->shadow, struct engine_settle, ask)->sub != NULL)
-		return container_of(container_of(a->shadow, struct engine_settle, ask)->sub, struct shadow_sub, engine);
+	if (a->shadow->verb == ENGINE_SETTLE) {
+		struct engine_sub *sub = container_of(a->shadow, struct engine_settle, ask)->sub;
+		return sub == NULL || sub == &a->port->gone ? NULL : container_of(sub, struct shadow_sub, engine);
+	}
 	return NULL;
 }
 

@@ -28,7 +28,7 @@
 #define CHUNK_MAX (64u << 20)         /* no chunk is larger: what says so is damaged */
 #define SNAPSHOT_RETRY_NS (5 * SEC_NS)
 
-enum step { STEP_IDLE, STEP_TOPICS, STEP_GROUPS, STEP_END, STEP_SYNC_QUEUES, STEP_SYNC_KEYS, STEP_SYNC_FILE, STEP_DURABLE, STEP_VERIFY, STEP_NAME };
+enum step { STEP_IDLE, STEP_TOPICS, STEP_GROUPS, STEP_CELLS, STEP_END, STEP_SYNC_QUEUES, STEP_SYNC_KEYS, STEP_SYNC_FILE, STEP_DURABLE, STEP_VERIFY, STEP_NAME };
 
 struct snapshot {
 	enum step step;
@@ -160,11 +160,13 @@ static enum status write_slice(struct eng *g)
 	buf_reset(&s->items);
 	if (s->step == STEP_TOPICS)
 		more = topics_state_all(g, &s->items, SLICE_BYTES, &s->cursor);
-	else
+	else if (s->step == STEP_GROUPS)
 		more = groups_state_all(g, &s->items, SLICE_BYTES, &s->cursor);
+	else
+		more = cells_state_all(g, &s->items, SLICE_BYTES, &s->cursor);
 	if (!more) {
 		s->cursor = 0;
-		s->step = s->step == STEP_TOPICS ? STEP_GROUPS : STEP_END;
+		s->step++;
 	}
 	if (s->step == STEP_END) {
 		delay_state_save(g, &s->items);
@@ -302,6 +304,7 @@ static enum status go_on(struct eng *g)
 		return begin(g);
 	case STEP_TOPICS:
 	case STEP_GROUPS:
+	case STEP_CELLS:
 		return write_slice(g);
 	case STEP_END:
 		log_trace(g->log, "snapshot", "position=%llu bytes=%llu event=written", (unsigned long long)s->position, (unsigned long long)s->size);

@@ -180,6 +180,9 @@ static enum status apply_one(struct eng *g, uint8_t type, struct slice payload, 
 	case STATE_OFFSETS:
 	case STATE_LEASES:
 		return groups_state_apply(g, (enum state_type)type, payload, position);
+	case STATE_CELL:
+	case STATE_CELL_DROP:
+		return cells_state_apply(g, (enum state_type)type, payload);
 	case STATE_QUEUE:
 		return topic_queue_apply(g, payload);
 	case STATE_DELAY:
