@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/obj.h"
 #include "os/cert.h"
@@ -94,6 +95,22 @@ static bool take_port(struct plug *g, const char *name, enum setting key)
 	return true;
 }
 
+/* Pages that our own HTTP front serves are at home on the other fronts' ports too. */
+static void own_origins(struct plugs *pl)
+{
+	const char *ip = pl->p->set->text[SET_bindAddress];
+	const char *open = strchr(ip, ':') != NULL ? "[" : "", *close = *open != '\0' ? "]" : "";
+
+	buf_slice(&pl->origins, pl->conf.origins);
+	for (unsigned i = 0; i < pl->n && pl->conf.web_ui; i++)
+		for (unsigned k = 0; k < pl->v[i].env.n_ports; k++) {
+			const struct front_port *fp = &pl->v[i].env.ports[k];
+			if (strcmp(fp->name, "http") == 0 || strcmp(fp->name, "https") == 0)
+				buf_fmt(&pl->origins, ",%s://%s%s%s:%u,%s://localhost:%u", fp->name, open, ip, close, fp->port, fp->name, fp->port);
+		}
+	pl->conf.origins = buf_view(&pl->origins);
+}
+
 bool plugs_ports(struct plugs *pl)
 {
 	char why[WHY_MAX];
@@ -110,6 +127,7 @@ bool plugs_ports(struct plugs *pl)
 			if (!take_port(&pl->v[i], pl->v[i].row->ports[k].name, key))
 				return false;
 		}
+	own_origins(pl);
 	return true;
 }
 
@@ -224,4 +242,5 @@ void plugs_fini(struct plugs *pl)
 			close(pl->v[i].env.ports[k].fd);
 		mem_free(pl->v[i].state);
 	}
+	buf_fini(&pl->origins);
 }

@@ -24,6 +24,7 @@ struct plug {
 struct plugs {
 	struct process *p;
 	struct front_conf conf;
+	struct buf origins;       /* what conf.origins views */
 	struct plug v[FRONTS_MAX];
 	unsigned n;
 	struct stream_bound streams[FRONTS_MAX + 1];
