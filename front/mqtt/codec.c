@@ -180,7 +180,7 @@ static void read_filters(struct cursor *c, struct mqtt_packet *p)
 
 bool mqtt_filter_next(enum mqtt_type type, struct slice *rest, struct mqtt_filter *ret)
 {
-	struct cursor c = {rest->p, rest->p + rest->n, NULL, 0};
+	struct cursor c = cur_of(*rest);
 	uint8_t options = 0;
 
 	if (rest->n == 0)
@@ -275,7 +275,7 @@ static void check_first(struct cursor *c, uint8_t flags, const struct mqtt_packe
 
 ptrdiff_t mqtt_next(struct slice bytes, uint8_t version, uint32_t max_packet, struct mqtt_packet *ret)
 {
-	struct cursor c = {NULL, NULL, NULL, 0};
+	struct cursor c = cur_of((struct slice){NULL, 0});
 	uint32_t length = 0;
 	uint8_t flags;
 	int n;
@@ -295,8 +295,7 @@ ptrdiff_t mqtt_next(struct slice bytes, uint8_t version, uint32_t max_packet, st
 	if (c.why == NULL && (n == 0 || bytes.n - 1 - (size_t)n < length))
 		return 0;
 	if (c.why == NULL) {
-		c.p = bytes.p + 1 + n;
-		c.end = c.p + length;
+		c = cur_of(slice_of(bytes.p + 1 + n, length));
 		read_body(&c, flags, ret);
 	}
 	if (c.why != NULL) {

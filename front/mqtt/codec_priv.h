@@ -21,6 +21,13 @@ struct cursor {
 	uint8_t reason;
 };
 
+static inline struct cursor cur_of(struct slice s)
+{
+	static const uint8_t none;
+	const uint8_t *p = s.p == NULL ? &none : s.p; /* NULL is not to be counted from */
+
+	return (struct cursor){p, p + s.n, NULL, 0};
+}
 static inline void cur_fail(struct cursor *c, uint8_t reason, const char *why)
 {
 	if (c->why == NULL) {

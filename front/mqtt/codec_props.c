@@ -142,7 +142,7 @@ void mqtt_props_read(struct cursor *c, unsigned where, struct mqtt_props *ret)
 {
 	uint32_t size = cur_var(c), again;
 	struct slice section = cur_take(c, size);
-	struct cursor in = {section.p, section.p + section.n, NULL, 0};
+	struct cursor in = cur_of(section);
 
 	if (c->why != NULL)
 		return;
@@ -172,7 +172,7 @@ void mqtt_props_read(struct cursor *c, unsigned where, struct mqtt_props *ret)
 /* Takes the next property off '*rest', which has been read or made by us: a bad one ends it. */
 static bool next(struct slice *rest, uint32_t *ret_id, struct slice *ret_value)
 {
-	struct cursor c = {rest->p, rest->p + rest->n, NULL, 0};
+	struct cursor c = cur_of(*rest);
 	struct mqtt_props scratch;
 	const struct prop_row *row;
 	const uint8_t *value;
