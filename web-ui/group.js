@@ -4,7 +4,7 @@
  */
 /* One consumer group: how far it is behind, queue by queue, who consumes, and moving its offsets. */
 import { groups } from './api.js';
-import { button, card, confirm, count, el, failure, field, form, head, link, loading, rate, set, sparkline, table, text, toast, topicLink } from './ui.js';
+import { button, card, clock, confirm, count, el, failure, field, form, head, link, loading, rate, set, sparkline, table, text, toast, topicLink } from './ui.js';
 
 const EVERY_MS = 1000;
 
@@ -17,15 +17,16 @@ export function mount(root, ctx) {
 		key: (o) => `${o.queue} ${o.topic}`,
 		cells: (o) => [topicLink(o.topic), String(o.queue), '', '', ''],
 		update: (cells, o) => {
-			text(cells[2], o.offset === undefined || o.offset === null || o.offset < 0 ? 'nothing yet' : count(o.offset));
+			text(cells[2], count(o.offset));
 			text(cells[3], count(o.max));
 			text(cells[4], count(o.lag));
 		},
 		empty: 'The group has consumed nothing yet.',
 	});
-	const members = table('Consumers', [['Client', 'main'], ['What it says of itself', 'main']], {
-		key: (m) => JSON.stringify(m),
-		cells: (m) => [el('code', null, typeof m === 'string' ? m : m.client || m.id || m.name || '?'), said(m)],
+	const members = table('Consumers', [['Client', 'main'], ['From', 'main'], ['Language', ''], ['Heard of', '']], {
+		key: (m) => `${m.clientId} ${m.address}`,
+		cells: (m) => [el('code', null, m.clientId), m.address || '', m.language === 'GANTRY' ? 'this broker, for other protocols' : m.language || '', ''],
+		update: (cells, m) => text(cells[3], m.seenAt ? clock(m.seenAt).slice(0, -4) : ''),
 		empty: 'Nobody is connected.',
 	});
 
@@ -43,7 +44,7 @@ export function mount(root, ctx) {
 			at = now;
 			line.push(a.lag);
 			offsets.show([...read].sort((x, y) => (x.topic === y.topic ? x.queue - y.queue : x.topic < y.topic ? -1 : 1)));
-			members.show(Array.isArray(a.members) ? a.members : []);
+			members.show(a.members || []);
 			set(state);
 		} catch (e) {
 			if (!ctx.signal.aborted)
@@ -60,16 +61,9 @@ export function mount(root, ctx) {
 			location.hash = '#/groups';
 		}), { class: 'quiet' })),
 	state,
-	el('div', { class: 'tiles' }, el('div', { class: 'tile wide' }, el('span', null, 'Messages behind'), behind, trend, line.node)),
+	el('div', { class: 'tiles flows' }, el('div', { class: 'tile wide' }, el('span', null, 'Messages behind'), behind, trend, line.node)),
 	el('div', { class: 'pair' }, card('Offsets', offsets.node), card('Consumers', members.node)));
 	ctx.every(EVERY_MS, refresh);
-}
-
-function said(m) {
-	if (typeof m !== 'object')
-		return '';
-	return Object.entries(m).filter(([k, v]) => !['client', 'id', 'name'].includes(k) && v !== '' && typeof v !== 'object')
-		.map(([k, v]) => `${k}: ${v}`).join(', ');
 }
 
 function reset(group, read, done) {

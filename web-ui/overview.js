@@ -56,9 +56,10 @@ export function mount(root, ctx) {
 	const tiles = {
 		topics: tile('Topics', '#/topics'),
 		groups: tile('Groups', '#/groups'),
-		members: tile('Consumers connected'),
+		members: tile('Consumers'),
 		delayed: tile('Delayed messages'),
 		leases: tile('Deliveries under way'),
+		retries: tile('Retries'),
 		dead: tile('Dead letters'),
 		unsynced: tile('Not yet synced'),
 		sync: tile('A sync takes'),
@@ -69,7 +70,7 @@ export function mount(root, ctx) {
 	let last = null, at = 0;
 
 	set(root, head('Overview'), state,
-		el('div', { class: 'tiles' }, flows.in.node, flows.out.node),
+		el('div', { class: 'tiles flows' }, flows.in.node, flows.out.node),
 		el('div', { class: 'tiles' }, Object.values(tiles).map((t) => t.node)),
 		card('Connections', fronts), build);
 
@@ -100,6 +101,8 @@ export function mount(root, ctx) {
 		text(tiles.members.hint, `${count(total(m, 'pulls_waiting'))} waiting for messages`);
 		text(tiles.delayed.value, count(total(m, 'delayed')));
 		text(tiles.leases.value, count(total(m, 'leases')));
+		text(tiles.retries.value, count(total(m, 'retries_total')));
+		text(tiles.retries.hint, 'since the start');
 		text(tiles.dead.value, count(total(m, 'dead_letters_total')));
 		text(tiles.dead.hint, 'since the start');
 		text(tiles.unsynced.value, bytes(Math.max(0, total(m, 'log_written') - total(m, 'log_durable'))));

@@ -81,7 +81,7 @@ export function mount(root, ctx) {
 		},
 	},
 	field('Topic', topic, 'A topic that does not exist is created, where the broker is set so.'), known,
-	field('Body', body), el('div', { class: 'grid' },
+	field('Body', body), el('div', { class: 'grid narrow' },
 		field('Content type', type), el('datalist', { id: 'known-types' }, options(TYPES)),
 		field('Tag', tag, 'One word, to filter by.'), field('Keys', keys, 'To find it by; separated by blanks.'),
 		field('Order key', order, 'Messages with the same one stay in order.'), field('Delay', delay)),

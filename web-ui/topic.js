@@ -3,13 +3,12 @@
  * Copyright The Gantry authors
  */
 /* One topic: its queues, the groups that read it, and a live tail. */
-import { bodyBytes, deadLettersOf, groups, messages, retriesOf, topics } from './api.js';
+import { bodyBytes, deadLettersOf, messages, retriesOf, topics } from './api.js';
 import { preview, showMessage } from './message.js';
 import { remove } from './topics.js';
 import { announce, button, card, clock, count, el, failure, groupLink, head, link, loading, note, set, table, text } from './ui.js';
 
 const EVERY_MS = 2000;
-const GROUPS_MAX = 20;     /* groups whose lag is asked for */
 const ROWS_MAX = 500;      /* of the tail; older ones go */
 const RETRY_MS = 2000;
 
@@ -26,13 +25,10 @@ export function mount(root, ctx) {
 		},
 		empty: 'No queues.',
 	});
-	const readers = table('Groups that read this topic', [['Group', 'main'], ['Behind', 'num'], ['Consumers', 'num']], {
+	const readers = table('Groups that read this topic', [['Group', 'main'], ['Behind', 'num']], {
 		key: (g) => g.name,
-		cells: (g) => [groupLink(g.name), '', ''],
-		update: (cells, g) => {
-			text(cells[1], count(g.lag));
-			text(cells[2], count(g.members));
-		},
+		cells: (g) => [groupLink(g.name), ''],
+		update: (cells, g) => text(cells[1], count(g.lag)),
 		empty: 'No group has read this topic.',
 	});
 	const sum = el('p', { class: 'muted' });
@@ -40,16 +36,10 @@ export function mount(root, ctx) {
 	async function refresh() {
 		try {
 			const t = await topics.get(topic, ctx.signal);
-			const names = (t.groups || []).map((g) => (typeof g === 'string' ? g : g.name));
 			queues.show(t.queues);
 			text(sum, `${count(t.queues.reduce((n, q) => n + q.max - q.min, 0))} messages in ${count(t.queues.length)} queues`);
+			readers.show(t.groups || []);
 			set(state);
-			const found = await Promise.all(names.slice(0, GROUPS_MAX).map((g) => groups.get(g, ctx.signal).then((a) => ({
-				name: g,
-				lag: (a.offsets || []).filter((o) => o.topic === topic).reduce((n, o) => n + o.lag, 0),
-				members: (a.members || []).length,
-			}), () => ({ name: g }))));
-			readers.show(found);
 		} catch (e) {
 			if (!ctx.signal.aborted)
 				set(state, failure(e, refresh));
@@ -82,7 +72,7 @@ function tail(topic, ctx) {
 	const pause = button('Pause', () => hold(!paused), { 'aria-pressed': 'false' });
 	/* Dead letters do not come often: what is there is worth more than what will come. */
 	const from = el('select', { 'aria-label': 'Begin at', onchange: again },
-		el('option', { value: 'latest' }, 'From now on'), el('option', { value: 'earliest' }, 'From the first message'));
+		el('option', { value: 'latest' }, 'From now on'), el('option', { value: 'earliest' }, 'From the start'));
 	from.value = deadLettersOf(topic) === null ? 'latest' : 'earliest';
 	let waiting = [], seen = 0, paused = false, frame = 0, source = null, timer = 0;
 

@@ -8,8 +8,13 @@ import { button, check, confirm, count, el, failure, field, form, head, loading,
 
 const EVERY_MS = 5000;
 const SHOWN_MAX = 500;   /* rows; a filter finds the rest */
+const COUNTS_MAX = 50;   /* rows whose messages are counted in one round */
+const AT_ONCE = 3;
+
+const byName = (a, b) => (a.name < b.name ? -1 : 1);
 
 export function mount(root, ctx) {
+	const counts = new Map();
 	let all = [], system = ctx.query.get('system') === '1', words = '';
 	const filter = el('input', { type: 'search', placeholder: 'Filter by name', 'aria-label': 'Filter by name', oninput: () => { words = filter.value; show(); } });
 	const more = el('p', { class: 'muted', role: 'status' });
@@ -17,31 +22,57 @@ export function mount(root, ctx) {
 	const list = table('Topics', [['Topic', 'main'], ['Queues', 'num'], ['Messages', 'num'], ['', 'end']], {
 		key: (t) => t.name,
 		cells: (t) => [
-			[topicLink(t.name), isSystem(t.name) ? el('small', { class: 'tag' }, deadLettersOf(t.name) === null ? 'system' : 'dead letters') : null],
+			[topicLink(t.name), t.system || isSystem(t.name) ? el('small', { class: 'tag' }, deadLettersOf(t.name) === null ? 'system' : 'dead letters') : null],
 			'', '',
-			isSystem(t.name) && deadLettersOf(t.name) === null ? null
-				: button('Delete', () => remove(t.name, reload), { class: 'quiet', 'aria-label': `Delete ${t.name}` }),
+			(t.system || isSystem(t.name)) && deadLettersOf(t.name) === null ? null
+				: button('Delete', () => remove(t.name, changed), { class: 'quiet', 'aria-label': `Delete ${t.name}` }),
 		],
 		update: (cells, t) => {
 			text(cells[1], t.readQueues === t.writeQueues ? count(t.readQueues) : `${count(t.writeQueues)} written, ${count(t.readQueues)} read`);
-			text(cells[2], count(t.messages));
+			text(cells[2], count(t.messages === undefined ? counts.get(t.name) : t.messages));
 		},
 		empty: 'No topic has such a name. A topic comes into being when you create it, or when the first message is sent to it.',
 	});
 
-	function show() {
+	const hide = (t) => !system && (t.system || isSystem(t.name));
+	function fitting() {
 		const low = words.trim().toLowerCase();
-		const fit = all.filter((t) => (system || !isSystem(t.name)) && t.name.toLowerCase().includes(low));
+		return all.filter((t) => !hide(t) && t.name.toLowerCase().includes(low));
+	}
+
+	function show() {
+		const fit = fitting();
 		list.show(fit.slice(0, SHOWN_MAX));
 		const hidden = all.length - fit.length;
 		text(more, fit.length > SHOWN_MAX ? `The first ${SHOWN_MAX} of ${count(fit.length)}: filter to see others.`
 			: `${count(fit.length)} shown${hidden ? `, ${count(hidden)} hidden` : ''}.`);
 	}
 
+	/* The list has no counts. A few at a time, so that a long list does not take all connections of the browser. */
+	async function measure() {
+		const rest = fitting().slice(0, COUNTS_MAX).map((t) => t.name);
+		async function work() {
+			for (let t = rest.shift(); t !== undefined && !ctx.signal.aborted; t = rest.shift()) {
+				const a = await topics.get(t, ctx.signal).catch(() => null);
+				if (a)
+					counts.set(t, a.messages === undefined ? a.queues.reduce((n, q) => n + q.max - q.min, 0) : a.messages);
+			}
+		}
+		await Promise.all(Array.from({ length: AT_ONCE }, work));
+	}
+
+	/* What was made or deleted by hand is seen at once, and counted later. */
+	async function changed() {
+		all = (await topics.list(ctx.signal, system)).sort(byName);
+		show();
+	}
+
 	async function reload() {
 		try {
-			all = (await topics.list(ctx.signal, system)).sort((a, b) => (a.name < b.name ? -1 : 1));
+			all = (await topics.list(ctx.signal, system)).sort(byName);
 			set(state);
+			show();
+			await measure();
 			show();
 		} catch (e) {
 			if (!ctx.signal.aborted)
@@ -49,7 +80,7 @@ export function mount(root, ctx) {
 		}
 	}
 
-	set(root, head('Topics', button('New topic', () => create(reload), { class: 'primary' })),
+	set(root, head('Topics', button('New topic', () => create(changed), { class: 'primary' })),
 		el('div', { class: 'bar' }, filter, check('System topics, retries and dead letters', system, (on) => { system = on; reload(); })),
 		state, list.node, more);
 	ctx.every(EVERY_MS, reload);

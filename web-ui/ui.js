@@ -84,7 +84,10 @@ const day = (d) => `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate(
 
 export function moment(ms) {
 	const d = stamp(ms);
-	return Number.isNaN(d.getTime()) ? String(ms) : `${day(d)} ${clock(ms).slice(-12)} (${d.toISOString()})`;
+	if (Number.isNaN(d.getTime()))
+		return String(ms);
+	const local = `${day(d)} ${clock(ms).slice(-12)}`;
+	return d.getTimezoneOffset() ? `${local} (${d.toISOString()})` : `${local} UTC`;
 }
 
 /* ---- Parts of pages ------------------------------------------------------------------------------------------------------------ */
