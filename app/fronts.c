@@ -7,9 +7,11 @@
 
 #include "front/mqtt/mqtt.h"
 #include "front/native/native.h"
+#include "front/websocket/websocket.h"
 
 const struct front_row front_rows[] = {
 	{.ops = &front_native, .enable = SET_COUNT},
 	{.ops = &front_mqtt, .enable = SET_mqttEnable, .ports = {{"mqtt", SET_mqttPort}}},
+	{.ops = &front_websocket, .enable = SET_websocketEnable, .ports = {{"websocket", SET_websocketPort}}},
 	{.ops = NULL},
 };
