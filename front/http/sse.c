@@ -1,0 +1,58 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/* Event streams as bytes. A stream that its reader does not read costs what is named here, for no more is asked of the engine. */
+#include "front/http/api.h"
+
+#define RETRY "retry: 1000\n\n" /* how long a browser waits before it comes back, ms */
+
+void sse_begin(struct api_job *j)
+{
+	struct http_api *a = j->api;
+	struct buf *h = &a->head;
+
+	buf_reset(h);
+	buf_str(h, "content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n");
+	api_cors(a, j->call, h);
+	api_count(a, j->route, 200);
+	a->n_streams++;
+	j->call->ops->stream_begin(j->call, 200, buf_view(h));
+	sse_write(j, SLICE_LIT(RETRY));
+}
+
+void sse_write(struct api_job *j, struct slice text)
+{
+	struct piece v = {text, NULL};
+
+	j->call->ops->stream_write(j->call, &v, 1);
+}
+
+void sse_end(struct api_job *j)
+{
+	struct http_call *c = j->call;
+
+	j->call = NULL;
+	j->actor.address = (struct slice){NULL, 0};
+	c->state = NULL;
+	api_due(j, NEVER);
+	c->ops->stream_end(c);
+}
+
+void sse_fail(struct api_job *j, enum status why)
+{
+	struct buf *b = api_out(j->api);
+
+	buf_str(b, "event: problem\ndata: ");
+	api_problem_json(b, front_statuses[why].http, why, (struct slice){NULL, 0}, j->call->path);
+	buf_str(b, "\n\n");
+	sse_write(j, buf_view(b));
+	sse_end(j);
+}
+
+uint32_t sse_more(const struct api_job *j, uint32_t waits_for)
+{
+	if (j->call == NULL || j->call->unsent >= API_UNSENT_MAX || waits_for >= API_STREAM_CREDIT)
+		return 0;
+	return API_STREAM_CREDIT - waits_for;
+}
