@@ -86,7 +86,7 @@ def strip_code(text):
 
 
 def library_file(path):
-    return re.search(r"_(uv|h2o|lws|ssl|mosq)\.c$", path) is not None
+    return re.search(r"_(uv|h2o|lws|ssl|mosq)\.[ch]$", path) is not None
 
 
 def check_includes(path, text):
