@@ -35,6 +35,7 @@ struct stream_ops {
 	const char *name;   /* "native", "namesrv", "mqtt", "ws-json": log area and label */
 	bool framed;        /* input() gets whole messages instead of a byte run */
 	size_t conn_size;   /* bytes of connection state; the carrier allocates them zeroed */
+	size_t out_max;     /* queued bytes beyond which stream_room() is 0; 0, or more than the carrier's own bound: that one */
 	size_t input_max;   /* the most unconsumed bytes that the carrier keeps for it; beyond: closed with PROTO */
 	void (*opened)(void *conn, void *front, struct stream *out, const struct stream_info *);
 	/*

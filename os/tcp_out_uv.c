@@ -100,10 +100,17 @@ static void out_send(struct stream *s, const struct piece *v, unsigned n)
 		list_push(&c->tcp->dirty, &c->dirty);
 }
 
+static size_t out_max(const struct conn *c)
+{
+	size_t own = c->ops->out_max, max = c->tcp->conf.out_max;
+
+	return own == 0 || own > max ? max : own;
+}
+
 static size_t out_room(struct stream *s)
 {
 	struct conn *c = conn_of(s);
-	size_t max = c->tcp->conf.out_max;
+	size_t max = out_max(c);
 
 	if (c->out_bytes < max)
 		return max - c->out_bytes;
@@ -229,7 +236,7 @@ void conn_flush(struct conn *c, uint64_t now_ns)
 		conn_ending(c, now_ns);
 	}
 	conn_poll(c);
-	if (c->full && c->state == CONN_OPEN && c->out_bytes <= t->conf.out_max / 2) {
+	if (c->full && c->state == CONN_OPEN && c->out_bytes <= out_max(c) / 2) {
 		c->full = false;
 		t->called = true;
 		c->ops->drained(c->state_of_ops);

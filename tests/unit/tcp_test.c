@@ -132,7 +132,7 @@ static uint64_t turn(void *arg, uint64_t now_ns)
 	return tcp_flush(f->tcp, now_ns);
 }
 
-static struct fixture *start(const struct tcp_conf *conf)
+static struct fixture *start_with(const struct tcp_conf *conf, const struct stream_ops *ops)
 {
 	struct fixture *f = mem_new(sizeof(*f));
 	struct tcp_conf c;
@@ -146,9 +146,11 @@ static struct fixture *start(const struct tcp_conf *conf)
 	f->tcp = tcp_open(&f->loop.uv, host_clock(), &f->log.base, &c);
 	assert_int_equal(tcp_bind(f->tcp, "127.0.0.1", 0, &f->listener, &f->port, why, sizeof(why)), ST_OK);
 	assert_int_not_equal(f->port, 0);
-	assert_int_equal(tcp_listen(f->listener, &echo_ops, &f->front, why, sizeof(why)), ST_OK);
+	assert_int_equal(tcp_listen(f->listener, ops, &f->front, why, sizeof(why)), ST_OK);
 	return f;
 }
+
+static struct fixture *start(const struct tcp_conf *conf) { return start_with(conf, &echo_ops); }
 
 static void stop(struct fixture *f)
 {
@@ -492,6 +494,30 @@ static void room_ends_and_comes_back(void **state)
 	stop(f);
 }
 
+static void a_protocol_may_want_less_queued_than_the_carrier(void **state)
+{
+	enum { NARROW = 10000 };
+	struct stream_ops ops = echo_ops;
+	uint8_t in[NARROW + 1] = {0};
+
+	(void)state;
+	ops.out_max = NARROW;
+	struct fixture *f = start_with(NULL, &ops);
+	int fd = client(f->port);
+	UNTIL(f, f->front.opened == 1);
+	assert_int_equal(stream_room(f->front.stream), NARROW);
+	stream_put(f->front.stream, slice_of(in, NARROW - 1));
+	assert_int_equal(stream_room(f->front.stream), 1);
+	stream_put(f->front.stream, slice_of(in, 2));
+	assert_int_equal(stream_room(f->front.stream), 0);
+	loop_again(&f->loop);
+	assert_int_equal(get(f, fd, in, sizeof(in)), sizeof(in));
+	UNTIL(f, f->front.drained == 1);
+	assert_int_equal(stream_room(f->front.stream), NARROW);
+	close(fd);
+	stop(f);
+}
+
 static void paused_input_is_kept_and_offered_again(void **state)
 {
 	enum { N = 50, SIZE = 20000 };
@@ -809,6 +835,7 @@ int main(void)
 		cmocka_unit_test(too_much_queued_is_cut),
 		cmocka_unit_test(held_bytes_are_written_in_order_and_let_go),
 		cmocka_unit_test(room_ends_and_comes_back),
+		cmocka_unit_test(a_protocol_may_want_less_queued_than_the_carrier),
 		cmocka_unit_test(paused_input_is_kept_and_offered_again),
 		cmocka_unit_test(the_protocols_deadline_is_kept),
 		cmocka_unit_test(connections_over_the_limit_are_refused),
