@@ -26,7 +26,7 @@ import server
 
 START_LIMIT_S = 5.0        # a start on an empty folder
 STOP_LIMIT_S = 5.0
-FRONTS = ("mqtt", "websocket")  # beside the native one
+FRONTS = ("http", "mqtt", "websocket")  # beside the native one
 PORT_KEYS = {"http": "httpPort", "mqtt": "mqttPort", "websocket": "websocketPort"}
 CONNECTIONS = 10_000       # opened and closed
 AT_ONCE = 1000             # of them together
