@@ -12,7 +12,7 @@
 static const char *const verbs[ENGINE_VERB_COUNT] = {
 	"SEND", "SEND_BACK", "PULL", "VIEW", "FIND", "RANGE", "AT_TIME", "TOPIC_PUT", "TOPIC_GET", "TOPIC_DROP", "TOPIC_LIST", "GROUP_PUT",
 	"GROUP_GET", "GROUP_DROP", "GROUP_LIST", "JOIN", "LEAVE", "MEMBERS", "LOCK", "UNLOCK", "OFFSET_GET", "OFFSET_COMMIT", "OFFSET_RESET",
-	"OFFSET_LIST", "SUB_OPEN", "SETTLE", "STATS",
+	"OFFSET_LIST", "SUB_OPEN", "SETTLE", "CELL_PUT", "CELL_LIST", "STATS",
 };
 
 /* ---- The trace ------------------------------------------------------------------------------------------------------------------ */
