@@ -1,0 +1,254 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/*
+ * Durable sessions in the log: a cell each, in the space "mqtt-session", named by the client id. Integers are big-endian.
+ *
+ *   u8   format, 1
+ *   u8   protocol level
+ *   u32  expiry, seconds
+ *   u64  when its connection ended, ms since 1970; 0: it had one
+ *   u32  subscriptions: each u8 options (bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling), u32 identifier,
+ *        u64 first place of the log that is for it, u64 when that was (ms since 1970), u32 length, filter
+ *   u32  delay of the will, seconds; u32 length of the will (0: none), a PUBLISH of MQTT 5.0
+ *
+ * A session that had a connection when the process ended is away since the next start.
+ */
+#include "front/mqtt/mq.h"
+
+#define SPACE SLICE_LIT("mqtt-session")
+#define FORMAT 1u
+
+/* ---- Bytes ------------------------------------------------------------------------------------------------------------------------------- */
+
+void mq_session_encode(const struct mq_session *s, struct buf *b)
+{
+	buf_u8(b, FORMAT);
+	buf_u8(b, s->version);
+	buf_be32(b, s->expiry_s);
+	buf_be64(b, (uint64_t)s->seen_ms);
+	buf_be32(b, s->n_subs);
+	LIST_EACH(&s->subs, n) {
+		const struct mq_sub *sub = container_of(n, struct mq_sub, link);
+		buf_u8(b, (uint8_t)(sub->qos | sub->no_local << 2 | sub->as_published << 3 | sub->handling << 4));
+		buf_be32(b, sub->id);
+		buf_be64(b, sub->from);
+		buf_be64(b, (uint64_t)sub->from_ms);
+		buf_be32(b, (uint32_t)sub->filter.n);
+		buf_slice(b, sub->filter);
+	}
+	buf_be32(b, s->will == NULL ? 0 : s->will->delay_s);
+	buf_be32(b, s->will == NULL ? 0 : (uint32_t)s->will->packet.n);
+	if (s->will != NULL)
+		buf_slice(b, s->will->packet);
+}
+
+/* Takes an integer of n bytes off the front. */
+static bool take(struct slice *v, unsigned n, uint64_t *ret)
+{
+	*ret = 0;
+	if (v->n < n)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		*ret = *ret << 8 | v->p[i];
+	*v = slice_skip(*v, n);
+	return true;
+}
+
+static bool take_bytes(struct slice *v, struct slice *ret)
+{
+	uint64_t n;
+
+	if (!take(v, 4, &n) || n > v->n)
+		return false;
+	*ret = slice_of(v->p, n);
+	*v = slice_skip(*v, n);
+	return true;
+}
+
+static bool take_sub(struct mq_session *s, struct slice *v)
+{
+	uint64_t options, id, from, from_ms;
+	struct slice filter;
+
+	if (!take(v, 1, &options) || !take(v, 4, &id) || !take(v, 8, &from) || !take(v, 8, &from_ms) || !take_bytes(v, &filter) ||
+	    (options & 3) > 1 || !mqtt_filter_valid(filter) || !mq_levels_fine(filter))
+		return false;
+	struct mq_sub *sub = mq_sub_new(s, filter);
+	mq_sub_options(sub, options & 3, options >> 2 & 1, options >> 3 & 1, options >> 4 & 3, (uint32_t)id);
+	sub->from = from;
+	sub->from_ms = (int64_t)from_ms;
+	return true;
+}
+
+bool mq_session_decode(struct mq_session *s, struct slice value)
+{
+	uint64_t format, version, expiry_s, seen_ms, n, delay_s;
+	struct slice packet;
+
+	if (!take(&value, 1, &format) || format != FORMAT || !take(&value, 1, &version) || !take(&value, 4, &expiry_s) ||
+	    !take(&value, 8, &seen_ms) || !take(&value, 4, &n))
+		return false;
+	while (n-- > 0)
+		if (!take_sub(s, &value))
+			return false;
+	if (!take(&value, 4, &delay_s) || !take_bytes(&value, &packet) || value.n > 0)
+		return false;
+	s->version = (uint8_t)version;
+	s->expiry_s = (uint32_t)expiry_s;
+	s->seen_ms = (int64_t)seen_ms;
+	if (packet.n > 0)
+		s->will = mq_will_new((uint32_t)delay_s, packet);
+	return true;
+}
+
+/* ---- Cells -------------------------------------------------------------------------------------------------------------------------------- */
+
+struct writing {
+	struct mq *f;
+	void (*done)(void *arg, enum status);
+	void *arg;
+	struct engine_cell ask;
+};
+
+static void written(struct engine_ask *a, enum status st)
+{
+	struct writing *k = container_of(container_of(a, struct engine_cell, ask), struct writing, ask);
+	struct mq *f = k->f;
+
+	if (st != ST_OK && st != ST_CLOSED)
+		log_warn(f->log, "mqtt", "a session could not be written: %s", status_text(st));
+	if (k->done != NULL)
+		k->done(k->arg, st);
+	mem_free(k);
+	mq_answered(f);
+}
+
+static struct writing *writing_new(struct mq_session *s)
+{
+	struct writing *k = mem_new(sizeof(*k));
+
+	k->f = s->f;
+	k->ask = (struct engine_cell){.ask = {.done = written}, .actor = &s->f->actor, .space = SPACE, .name = s->id};
+	mq_asked(s->f);
+	return k;
+}
+
+void mq_persist(struct mq_session *s, void (*done)(void *arg, enum status), void *arg)
+{
+	struct writing *k = writing_new(s);
+	struct buf value = {0};
+
+	k->done = done;
+	k->arg = arg;
+	s->stored = true;
+	mq_session_encode(s, &value);
+	k->ask.value = buf_view(&value);
+	engine_cell_put(s->f->engine, &k->ask);
+	buf_fini(&value);
+}
+
+struct grouping {
+	struct mq *f;
+	void (*done)(void *arg, enum status);
+	void *arg;
+	struct engine_group ask;
+};
+
+static void grouped(struct engine_ask *a, enum status st)
+{
+	struct grouping *k = container_of(container_of(a, struct engine_group, ask), struct grouping, ask);
+	struct mq *f = k->f;
+
+	if (k->done != NULL)
+		k->done(k->arg, st);
+	mem_free(k);
+	mq_answered(f);
+}
+
+static struct grouping *grouping_new(struct mq_session *s)
+{
+	struct grouping *k = mem_new(sizeof(*k));
+
+	k->f = s->f;
+	k->ask = (struct engine_group){.ask = {.done = grouped}, .actor = &s->f->actor, .name = slice_str(s->group)};
+	mq_asked(s->f);
+	return k;
+}
+
+void mq_persist_group(struct mq_session *s, void (*done)(void *arg, enum status), void *arg)
+{
+	struct grouping *k = grouping_new(s);
+
+	k->done = done;
+	k->arg = arg;
+	group_conf_default(&k->ask.conf);
+	engine_group_put(s->f->engine, &k->ask);
+}
+
+void mq_persist_drop(struct mq_session *s)
+{
+	if (s->stored) {
+		struct writing *k = writing_new(s);
+		k->ask.drop = true;
+		engine_cell_put(s->f->engine, &k->ask);
+	}
+	s->stored = false;
+	if (s->group != NULL) {
+		struct grouping *k = grouping_new(s);
+		k->ask.drop_offsets = true;
+		engine_group_drop(s->f->engine, &k->ask);
+	}
+}
+
+/* ---- The start ------------------------------------------------------------------------------------------------------------------------------ */
+
+struct listing {
+	struct mq *f;
+	struct engine_cells ask;
+};
+
+static void load_one(struct mq *f, const struct cell_info *c)
+{
+	struct mq_session *s;
+
+	if (mq_session_find(f, c->name) != NULL)
+		return;
+	s = mq_session_new(f, c->name);
+	if (!mq_session_decode(s, c->value)) {
+		/* Its cell stays: a newer release may know what to do with it. */
+		log_error(f->log, "mqtt", "client=%.*s its session cannot be read, and is not used", (int)u64_min(c->name.n, 64), (const char *)c->name.p);
+		s->group = NULL;
+		mq_session_forget(s);
+		return;
+	}
+	(void)mq_session_durable(s, (uint32_t)u64_max(s->expiry_s, 1), true);
+	s->stored = s->cold = s->parked = true;
+	if (s->seen_ms == 0)
+		s->seen_ms = clock_wall_ms(f->clock);
+	mq_will_load(s);
+	mq_session_expire_in(s);
+}
+
+static void listed(struct engine_ask *a, enum status st)
+{
+	struct listing *k = container_of(container_of(a, struct engine_cells, ask), struct listing, ask);
+	struct mq *f = k->f;
+
+	for (size_t i = 0; st == ST_OK && i < k->ask.count; i++)
+		load_one(f, &k->ask.v[i]);
+	mem_free(k);
+	mq_loaded(f, st);
+}
+
+void mq_persist_load(struct mq *f)
+{
+	struct listing *k = mem_new(sizeof(*k));
+
+	k->f = f;
+	k->ask = (struct engine_cells){.ask = {.done = listed}, .actor = &f->actor, .space = SPACE};
+	f->loading++;
+	mq_asked(f);
+	engine_cell_list(f->engine, &k->ask);
+}
