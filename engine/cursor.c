@@ -326,8 +326,14 @@ void item_unlink(struct item *it)
 	struct eng *g = it->cursor->gs->eng;
 
 	CHECK_OBJ(it, ITEM_MAGIC);
-	if (it->state == ITEM_LEASED && it->sub != NULL)
+	if (it->state == ITEM_LEASED) {
 		g->stats[STAT_LEASES]--;
+		if (it->sub == NULL && it->feed != NULL && !it->feed->dead) {
+			it->feed->n_detached--;
+			feed_rest(it->feed);
+		}
+	}
+	it->state = ITEM_NEW;
 	it->sub = NULL;
 	list_remove(&it->link);
 	eng_timer_stop(g, &it->timer);

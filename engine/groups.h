@@ -241,6 +241,7 @@ void offsets_later(struct eng *g, struct eng_timer *t);
 /* ---- cursor.c: what the engine knows of one queue it hands out -------------------------------------------------------------------------- */
 
 enum item_state {
+	ITEM_NEW,      /* in no list yet */
 	ITEM_LEASED,   /* a member has it */
 	ITEM_WAITING,  /* for its time */
 	ITEM_READY,    /* for credit, in feed->ready */
@@ -258,7 +259,9 @@ struct item {
 	uint32_t base;             /* failed ones before: reconsume times of a %RETRY% record */
 	enum item_state state;
 	bool dead;                 /* its copy goes to the dead-letter topic */
-	struct sub *sub;
+	bool given;                /* delivered since this start */
+	uint8_t turn;              /* of the delivery that was last; settle.c */
+	struct sub *sub;           /* LEASED: who has it; NULL: detached */
 	struct feed *feed;         /* where it is delivered, once that is known */
 	struct eng_timer timer;    /* end of the lease, or of the wait */
 	int64_t due_ms;            /* WAITING, COPY: wall time of its next delivery */
@@ -344,6 +347,7 @@ struct sub {
 	struct filter filter;
 	uint64_t lease_ms;
 	uint32_t credit;
+	bool detach;               /* its leases outlive it */
 	bool opening;              /* its open is not answered yet */
 	bool over;
 	enum status why;
@@ -370,19 +374,35 @@ struct feed {
 	struct cursor **cursors;   /* ephemeral: [n_cursors] */
 	uint32_t n_cursors;
 	uint32_t n_owned;
+	uint32_t n_detached;       /* leases without a subscription */
+	uint64_t rest_ns;          /* at rest: until then at least */
+	struct eng_timer linger;
 	bool dead;
 };
 void lease_submit(struct groups_state *gs, struct engine_ask *a);
 void lease_pump(struct groups_state *gs);
 void lease_fire(struct eng *g, struct eng_timer *t);                   /* an item's timer */
 void feed_wake(struct feed *f);
+void feed_rest(struct feed *f);                                       /* a subscription or a detached lease has gone: the last one? */
+struct gtopic *retry_gtopic(const struct group *gr);                  /* NULL: there is none yet */
+bool sub_is_tap(const void *p);                                       /* what a caller's priv[0] points at */
 void feed_end(struct feed *f, enum status why);                       /* ends its subscriptions */
 void feed_bury(struct groups_state *gs);
 void feed_free(struct feed *f);
 void feed_grow(struct feed *f);                                       /* ephemeral: cursors for queues that are new */
 uint64_t feed_start(struct feed *f, struct topic *t, int32_t queue, bool fresh);
+
+/* ---- settle.c ---------------------------------------------------------------------------------------------------------------------------------- */
+
+#define LEASE_MAX_MS (UINT64_C(40) * 24 * 3600 * 1000) /* the longest lease, and the longest wait for a retry */
+uint32_t item_attempt(const struct item *it);
+uint64_t item_tag(const struct item *it);
+/* Leased from now on; 's' NULL: to nobody that is here. */
+void item_lease(struct item *it, struct sub *s, struct feed *f, uint64_t ms);
+void item_given(struct item *it);                                     /* its tag names a new delivery */
 /* One more attempt failed: again after so long, or dead-lettered. */
 void item_failed(struct item *it, uint64_t after_ms);
+void settle_submit(struct groups_state *gs, struct engine_settle *r);
 
 /* ---- tap.c: readers by position ------------------------------------------------------------------------------------------------------------------ */
 

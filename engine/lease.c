@@ -18,25 +18,16 @@
  * queues in turn. A message that matches no subscription of the feed is settled without a word; one whose subscriptions have no credit
  * holds its queue until they have.
  *
- * The tag of a delivery names (queue, offset, attempt): 40 bits of offset, 16 of queue, 1 for the retry topic, 7 of the attempt.
+ * A group's feed outlives its last subscription by feed_linger_ms, and by its detached leases: with it the engine keeps its place among the native
+ * members, who need not divide the queues anew because a caller's poll ended and its next one is on its way. At rest it delivers nothing.
+ *
+ * How deliveries are settled: settle.c.
  */
 #include "base/mem.h"
 #include "base/props.h"
 #include "engine/groups.h"
 
-#define TAG_OFFSET_LIMIT (UINT64_C(1) << 40)
-#define LEASE_MAX_MS (UINT64_C(40) * 24 * 3600 * 1000) /* the longest lease, and the longest wait for a retry */
-
-static uint32_t item_attempt(const struct item *it)
-{
-	return it->base + it->attempts + 1;
-}
-
-static uint64_t item_tag(const struct item *it)
-{
-	CHECK(it->offset < TAG_OFFSET_LIMIT);
-	return it->offset << 24 | (uint64_t)(uint16_t)it->cursor->queue << 8 | (it->cursor->retry ? 0x80 : 0) | (item_attempt(it) & 0x7F);
-}
+static void feed_close(struct feed *f);
 
 /* ---- Feeds ------------------------------------------------------------------------------------------------------------------------------ */
 
@@ -60,6 +51,22 @@ static void feed_try_again(struct eng *g, struct eng_timer *t)
 	feed_wake(container_of(t, struct feed, again));
 }
 
+static void linger_over(struct eng *g, struct eng_timer *t)
+{
+	struct feed *f = container_of(t, struct feed, linger);
+
+	(void)g;
+	if (f->n_subs == 0 && f->n_detached == 0)
+		feed_close(f);
+}
+
+void feed_rest(struct feed *f)
+{
+	CHECK_OBJ(f, FEED_MAGIC);
+	if (f->n_subs == 0 && f->n_detached == 0)
+		eng_timer_set(f->gs->eng, &f->linger, u64_max(f->rest_ns, f->gs->eng->now_ns));
+}
+
 static struct feed *feed_new(struct groups_state *gs, struct topic *t, struct group *gr)
 {
 	struct feed *f = mem_new(sizeof *f);
@@ -75,6 +82,7 @@ static struct feed *feed_new(struct groups_state *gs, struct topic *t, struct gr
 	list_init(&f->wait.link);
 	f->wait.ready = feed_block_ready;
 	f->again.fire = feed_try_again;
+	f->linger.fire = linger_over;
 	return f;
 }
 
@@ -130,7 +138,7 @@ static void forget_feed(struct gtopic *gt, const struct feed *f)
 	}
 }
 
-static struct gtopic *retry_gtopic(const struct group *gr)
+struct gtopic *retry_gtopic(const struct group *gr)
 {
 	LIST_EACH(&gr->topics, n) {
 		struct gtopic *gt = container_of(n, struct gtopic, link);
@@ -140,7 +148,7 @@ static struct gtopic *retry_gtopic(const struct group *gr)
 	return NULL;
 }
 
-/* The last subscription has gone. The feed's memory stays until the pump: somebody may be at work on it. */
+/* Nobody needs it any more. The feed's memory stays until the pump: somebody may be at work on it. */
 static void feed_close(struct feed *f)
 {
 	struct groups_state *gs = f->gs;
@@ -153,6 +161,7 @@ static void feed_close(struct feed *f)
 	list_remove(&f->due);
 	list_remove(&f->wait.link);
 	eng_timer_stop(gs->eng, &f->again);
+	eng_timer_stop(gs->eng, &f->linger);
 	while (list_pop(&f->run) != NULL)
 		;
 	for (uint32_t i = 0; i < f->n_cursors && f->cursors != NULL; i++)
@@ -178,6 +187,7 @@ void feed_free(struct feed *f)
 {
 	CHECK_OBJ(f, FEED_MAGIC);
 	heap_drop(&f->gs->eng->timers, &f->again.node);
+	heap_drop(&f->gs->eng->timers, &f->linger.node);
 	LIST_EACH_SAFE(&f->subs, n, t) {
 		struct sub *s = container_of(n, struct sub, link);
 		filter_fini(&s->filter);
@@ -202,9 +212,21 @@ void feed_bury(struct groups_state *gs)
 
 /* ---- Subscriptions ------------------------------------------------------------------------------------------------------------------------ */
 
+/* They live on without it, until their time is over or they are settled by receipt. */
+static void detach_leases(struct sub *s)
+{
+	LIST_EACH_SAFE(&s->leases, n, t) {
+		struct item *it = container_of(n, struct item, link);
+		list_remove(n);
+		it->sub = NULL;
+		it->feed->n_detached++;
+	}
+}
+
 static void sub_end(struct sub *s, enum status why)
 {
 	struct feed *f = s->feed;
+	bool rests = f->group != NULL && why == ST_CLOSED && !s->gs->ended;
 	struct list *n;
 
 	CHECK_OBJ(s, SUB_MAGIC);
@@ -214,10 +236,17 @@ static void sub_end(struct sub *s, enum status why)
 	s->credit = 0;
 	list_remove(&s->link);
 	f->n_subs--;
-	if (f->n_subs == 0)
+	if (rests && s->detach)
+		detach_leases(s);
+	f->rest_ns = s->gs->eng->now_ns + s->gs->eng->conf.feed_linger_ms * MS_NS;
+	if (f->n_subs == 0 && !(rests && (f->n_detached > 0 || s->gs->eng->conf.feed_linger_ms > 0)))
 		feed_close(f);
+	else if (f->n_subs == 0)
+		feed_rest(f);
 	while ((n = s->leases.next) != &s->leases) /* none are left when the cursors went with the feed */
 		item_ready(container_of(n, struct item, link));
+	if (!f->dead && f->group != NULL && f->n_owned == 0)
+		share_check(s->gs, f->group); /* counts the idle ones */
 	list_push(&f->gs->ended_subs, &s->link);
 	pump_soon(f->gs);
 }
@@ -225,7 +254,10 @@ static void sub_end(struct sub *s, enum status why)
 void feed_end(struct feed *f, enum status why)
 {
 	while (!f->dead)
-		sub_end(container_of(f->subs.next, struct sub, link), why);
+		if (list_empty(&f->subs))
+			feed_close(f);
+		else
+			sub_end(container_of(f->subs.next, struct sub, link), why);
 }
 
 static struct sub *next_ended(struct groups_state *gs)
@@ -344,7 +376,7 @@ static void do_open(struct groups_state *gs, struct engine_sub_open *r)
 	enum status st = t == NULL ? ST_NO_TOPIC : !(t->conf.perm & PERM_READ) ? ST_DENIED : filter_set(&filter, r->expr);
 
 	CHECK(r->sub != NULL && r->sub->deliver != NULL && r->sub->priv[0] == NULL);
-	if (st == ST_OK && (r->start > SUB_START_OFFSET || r->lease_ms > LEASE_MAX_MS))
+	if (st == ST_OK && (r->start > SUB_START_OFFSET || r->lease_ms > LEASE_MAX_MS || (r->detach && r->group.n == 0)))
 		st = ST_BAD_ARG;
 	if (st == ST_OK && r->group.n > 0)
 		st = open_group(gs, r, &gr, &made);
@@ -362,10 +394,13 @@ static void do_open(struct groups_state *gs, struct engine_sub_open *r)
 	s->filter = filter;
 	s->lease_ms = r->lease_ms != 0 ? r->lease_ms : gs->eng->conf.lease_ms;
 	s->credit = r->credit;
+	s->detach = r->detach;
 	s->feed = feed_open(gs, r, t, gr);
 	list_init(&s->leases);
 	list_push(&s->feed->subs, &s->link);
 	s->feed->n_subs++;
+	if (gr != NULL && s->feed->n_owned == 0)
+		share_check(gs, gr);
 	r->sub->priv[0] = s;
 	s->opening = true;
 	s->user = &r->ask;
@@ -378,7 +413,7 @@ static void do_open(struct groups_state *gs, struct engine_sub_open *r)
 }
 
 /* What a caller's priv[0] points at begins with its magic number. */
-static bool is_tap(const void *p)
+bool sub_is_tap(const void *p)
 {
 	uint32_t magic;
 
@@ -391,7 +426,7 @@ void lease_credit(struct engine *e, struct engine_sub *who, uint32_t more)
 	struct sub *s = who->priv[0];
 
 	CHECK_OBJ(eng_of(e), ENG_MAGIC);
-	if (s != NULL && is_tap(s)) {
+	if (s != NULL && sub_is_tap(s)) {
 		tap_credit(who->priv[0], more);
 		return;
 	}
@@ -407,7 +442,7 @@ void lease_close(struct engine *e, struct engine_sub *who)
 	struct sub *s = who->priv[0];
 
 	CHECK_OBJ(eng_of(e), ENG_MAGIC);
-	if (s != NULL && is_tap(s))
+	if (s != NULL && sub_is_tap(s))
 		tap_close(who->priv[0]);
 	else if (s != NULL && !s->over)
 		sub_end(s, ST_CLOSED);
@@ -438,15 +473,10 @@ static void deliver(struct feed *f, struct sub *s, struct item *it, struct blob 
 {
 	struct eng *g = f->gs->eng;
 
-	item_unlink(it);
-	it->state = ITEM_LEASED;
-	it->sub = s;
-	it->feed = f;
-	list_push(&s->leases, &it->link);
-	eng_timer_set(g, &it->timer, g->now_ns + s->lease_ms * MS_NS);
+	item_lease(it, s, f, s->lease_ms);
+	item_given(it);
 	CHECK(s->credit > 0);
 	s->credit--;
-	eng_count(g, STAT_LEASES, 1);
 	eng_count(g, STAT_MESSAGES_OUT_TOTAL, 1);
 	eng_count(g, STAT_BYTES_OUT_TOTAL, bytes.n);
 	struct delivery d = {.tag = item_tag(it), .record = bytes, .blob = blob, .topic = topic_name(f->topic), .queue = it->cursor->queue,
@@ -724,107 +754,10 @@ void lease_pump(struct groups_state *gs)
 		feed_run(container_of(n, struct feed, due));
 }
 
-/* ---- Settling ---------------------------------------------------------------------------------------------------------------------------------- */
-
-/* The delay of the group's next retry: level 3 + times so far, as for native consumers. */
-static uint64_t next_delay(const struct item *it)
-{
-	uint32_t at = it->base + it->attempts + 2;
-
-	return it->cursor->gs->eng->conf.delay_ms[at < DELAY_LEVELS ? at : DELAY_LEVELS - 1];
-}
-
-void item_failed(struct item *it, uint64_t after_ms)
-{
-	struct cursor *c = it->cursor;
-
-	CHECK_OBJ(it, ITEM_MAGIC);
-	if (it->attempts < UINT32_MAX / 2)
-		it->attempts++;
-	cursor_changed(c);
-	if (c->off == NULL) {
-		item_wait(it, after_ms);
-	} else if (it->base + it->attempts >= c->off->gt->group->conf.retry_max) {
-		item_copy(it, true);
-	} else if (c->handed) {
-		it->due_ms = c->gs->eng->now_ms + (int64_t)after_ms;
-		item_copy(it, false);
-	} else {
-		item_wait(it, after_ms);
-	}
-}
-
-void lease_fire(struct eng *g, struct eng_timer *t)
-{
-	struct item *it = container_of(t, struct item, timer);
-
-	CHECK_OBJ(it, ITEM_MAGIC);
-	if (it->state == ITEM_WAITING) {
-		item_ready(it);
-		return;
-	}
-	CHECK(it->state == ITEM_LEASED);
-	eng_count(g, STAT_LEASES_EXPIRED_TOTAL, 1);
-	item_failed(it, 0);
-}
-
-static struct item *find_item(struct sub *s, uint64_t tag)
-{
-	int32_t queue = (int32_t)(tag >> 8 & 0xFFFF);
-	struct feed *f = s->feed;
-	struct cursor *c = NULL;
-
-	if (f->group == NULL) {
-		c = (tag & 0x80) == 0 && (uint32_t)queue < f->n_cursors ? f->cursors[queue] : NULL;
-	} else {
-		struct goff *o = goff_find((tag & 0x80) != 0 ? retry_gtopic(f->group) : f->gt, queue);
-		c = o == NULL ? NULL : o->cursor;
-	}
-	struct item *it = c == NULL ? NULL : u64map_get(&c->items, tag >> 24);
-	return it != NULL && it->state == ITEM_LEASED && it->sub == s && item_tag(it) == tag ? it : NULL;
-}
-
-static void do_settle(struct groups_state *gs, struct engine_settle *r)
-{
-	struct sub *s = r->sub->priv[0];
-	bool tap = s != NULL && is_tap(s); /* its deliveries are nobody's to settle */
-	struct item *it = s == NULL || tap || s->over ? NULL : find_item(s, r->tag);
-	enum status st = tap ? ST_BAD_ARG : it == NULL ? ST_GONE : ST_OK;
-
-	if (st == ST_OK && r->after_ms > (int64_t)LEASE_MAX_MS)
-		st = ST_BAD_ARG;
-	if (st == ST_OK)
-		switch (r->how) {
-		case SETTLE_ACK:
-			item_settled(it);
-			break;
-		case SETTLE_RETRY:
-			item_failed(it, r->after_ms >= 0 || it->cursor->off == NULL ? (uint64_t)(r->after_ms < 0 ? 0 : r->after_ms) : next_delay(it));
-			break;
-		case SETTLE_REJECT:
-			if (it->cursor->off == NULL) {
-				item_settled(it);
-			} else {
-				it->attempts++;
-				item_copy(it, true);
-			}
-			break;
-		case SETTLE_EXTEND:
-			if (r->after_ms <= 0)
-				st = ST_BAD_ARG;
-			else
-				eng_timer_set(gs->eng, &it->timer, gs->eng->now_ns + (uint64_t)r->after_ms * MS_NS);
-			break;
-		default:
-			st = ST_BAD_ARG;
-		}
-	eng_complete(gs->eng, &r->ask, st);
-}
-
 void lease_submit(struct groups_state *gs, struct engine_ask *a)
 {
 	if (a->verb == ENGINE_SUB_OPEN)
 		do_open(gs, container_of(a, struct engine_sub_open, ask));
 	else
-		do_settle(gs, container_of(a, struct engine_settle, ask));
+		settle_submit(gs, container_of(a, struct engine_settle, ask));
 }

@@ -57,6 +57,7 @@ static void pulls(struct rig *r, const struct rig_member *m, const char *topic, 
 static void setup(struct rig *r)
 {
 	rig_init(r);
+	r->conf.feed_linger_ms = 0; /* what lingers is told in receipt_test.c */
 	rig_open(r);
 	assert_int_equal(rig_topic(r, "t", 4), ST_OK);
 	assert_int_equal(rig_topic(r, "u", 1), ST_OK);
