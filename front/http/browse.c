@@ -56,7 +56,8 @@ static int in_time(const void *a, const void *b)
 /* Keeps the newest ones, in order. */
 static void trim(struct browse *b)
 {
-	qsort(b->v, b->n, sizeof(*b->v), in_time);
+	if (b->n > 1)
+		qsort(b->v, b->n, sizeof(*b->v), in_time);
 	if (b->n <= b->max)
 		return;
 	size_t drop = b->n - b->max;

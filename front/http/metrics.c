@@ -36,8 +36,12 @@ static void metrics_known(struct engine_ask *ask, enum status st)
 		struct buf *b = api_out(a);
 		for (unsigned i = 0; i < STAT_COUNT; i++) {
 			const struct stat_row *r = &engine_stat_rows[i];
-			put_head(b, r->name, r->kind, r->text);
-			buf_fmt(b, "%s %llu\n", r->name, (unsigned long long)j->u.stats.v[i]);
+			char name[80] = "gantry_";
+			size_t n = strlen(name);
+			for (const char *p = r->name; *p != '\0' && n < sizeof(name) - 1; p++)
+				name[n++] = *p == '_' ? '_' : (char)(*p | 0x20);
+			put_head(b, name, r->kind, r->text);
+			buf_fmt(b, "%s %llu\n", name, (unsigned long long)j->u.stats.v[i]);
 		}
 		put_requests(a, b);
 		if (a->env.describe != NULL)
