@@ -51,12 +51,15 @@ static bool is_token(struct slice s)
 	return s.n > 0;
 }
 
+static bool ends_in_comma(struct slice s) { return s.n > 0 && s.p[s.n - 1] == ','; }
+
 /* Is 'want' (in lower case) among these tokens? *ret_bad: it is no list of tokens. */
 static bool list_has(struct slice list, const char *want, bool *ret_bad)
 {
 	struct slice one;
 	bool found = false;
 
+	*ret_bad = ends_in_comma(list);
 	while (slice_split(&list, ',', &one)) {
 		one = slice_trim(one);
 		*ret_bad = *ret_bad || !is_token(one);
@@ -98,8 +101,9 @@ static bool take_line(struct slice *rest, struct slice *ret)
 static const char *read_request_line(struct slice line, struct head *h)
 {
 	struct slice method, target, version;
+	const uint8_t *end = line.p + line.n;
 
-	if (!slice_split(&line, ' ', &method) || !slice_split(&line, ' ', &target) || !slice_split(&line, ' ', &version) || line.n > 0)
+	if (!slice_split(&line, ' ', &method) || !slice_split(&line, ' ', &target) || !slice_split(&line, ' ', &version) || version.p + version.n != end)
 		return "the request line is not \"GET PATH HTTP/1.1\"";
 	if (!slice_eq_str(version, "HTTP/1.1"))
 		return "a WebSocket needs HTTP/1.1";
@@ -176,6 +180,7 @@ static bool choose(struct slice offered, const char *const *protocols, unsigned 
 	struct slice one;
 	bool found = false;
 
+	*ret_bad = ends_in_comma(offered);
 	while (slice_split(&offered, ',', &one)) {
 		one = slice_trim(one);
 		*ret_bad = *ret_bad || !is_token(one);
