@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 
+import clients
 import native
 import server
 
@@ -223,6 +224,59 @@ def sigterm(folder):
         check(read_all(srv, "term") == sent, "what is read after the restart differs")
         return "stopped in %.0f ms" % (took * 1000)
     finally:
+        srv.stop()
+
+
+def stalled(srv, connections):
+    """Clients of every front that are in the middle of something and take nothing any more."""
+    http = srv.http_port
+    for i in range(5):
+        for head in ("GET /v1/topics/term/groups/sse%d/messages HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n" % i,
+                     "GET /v1/topics/empty/groups/poll%d/messages?wait=55s HTTP/1.1\r\nHost: localhost\r\n\r\n" % i,
+                     "POST /v1/topics/term/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf",
+                     "GET /healthz HTT", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            s = clients.Stream(http)
+            s.send(head.encode())
+            connections.append(s)
+        for port, data in ((srv.https_port, b"\x16\x03\x01\x02\x00\x01"), (srv.ws_port, b"GET / HTTP/1.1\r\nHost: local"), (srv.mqtt_port, b"\x10\x20\0\4MQ")):
+            s = clients.Stream(port)
+            s.send(data)
+            connections.append(s)
+        ws = clients.WebSocket(srv.ws_port)
+        ws.subscribe("deaf", "term", credit=1000)
+        ws.send_frame(b'{"type":"pub', fin=False)
+        m = clients.Mqtt(srv.mqtt_port, "deaf%d" % i, clean=i % 2 == 0, auto_ack=False)
+        m.subscribe("term/#")
+        over = clients.WebSocket(srv.ws_port, "mqtt")
+        over.send_frame(b"\x10\x12\0\4MQTT\4\2\0\x3c\0\6over%d " % i, opcode=2)
+        connections += [ws, m, over]
+
+
+def stop_with_stalled(folder):
+    """Whatever the clients of all fronts do, a stop in good order takes a bounded time."""
+    cert, key = make_cert(folder, "one")
+    srv = server.Gantry(folder, settings={"tlsCertPath": cert, "tlsKeyPath": key})
+    srv.start()
+    connections = []
+    try:
+        fill(srv, "empty", 0)
+        fill(srv, "term", 1)
+        stalled(srv, connections)
+        sent = fill(srv, "term", 300, size=100_000)
+        time.sleep(0.5)
+        works(srv, "between")
+        begin = time.monotonic()
+        status = srv.stop()
+        took = time.monotonic() - begin
+        check(status == 0, "the exit status after SIGTERM is %s: %s" % (status, srv.tail(5)))
+        check(took < STOP_LIMIT_S, "stopping took %.1f s" % took)
+        srv.start()
+        found = read_all(srv, "term")
+        check(all(found.get(place) == body for place, body in sent.items()), "what is read after the restart differs")
+        return "%d clients, stopped in %.0f ms" % (len(connections), took * 1000)
+    finally:
+        for c in connections:
+            c.close()
         srv.stop()
 
 
@@ -588,7 +642,7 @@ def slow_reader(folder):
         srv.stop()
 
 
-CASES = [empty_folder, any_ports, taken_port, fronts_off, certificates, sigterm, restart_keeps, config_file, wrong_settings, foreign_folder, second_process, status_command,
+CASES = [empty_folder, any_ports, taken_port, fronts_off, certificates, sigterm, stop_with_stalled, restart_keeps, config_file, wrong_settings, foreign_folder, second_process, status_command,
          damaged_log, malformed, many_connections, slow_reader]
 
 
@@ -609,7 +663,7 @@ def main():
             note = case(folder)
             passed += 1
             print("ok start.%s %.1f s%s" % (case.__name__, time.monotonic() - begin, " (%s)" % note if note else ""), flush=True)
-        except (Failed, AssertionError, server.Broken, native.Closed, native.Refused, OSError, KeyError, ValueError) as e:
+        except (Failed, AssertionError, server.Broken, native.Closed, native.Refused, clients.Closed, clients.Refused, OSError, KeyError, ValueError) as e:
             failed += 1
             print("FAIL start.%s %s: %s" % (case.__name__, type(e).__name__, str(e).replace("\n", " | ")), flush=True)
     if failed or options.keep:
