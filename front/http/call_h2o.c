@@ -97,7 +97,7 @@ static void stirs(h2o_socket_t *sock, const char *err)
 	if (!list_linked(&c->suspect))
 		list_push(&c->front->suspects, &c->suspect);
 	if (c->front->look_at_ns == NEVER)
-		c->front->look_at_ns = c->front->now_ns + LOOK_NS;
+		c->front->look_at_ns = carrier_now(c->front) + LOOK_NS;
 }
 
 /* ---- Answers -------------------------------------------------------------------------------------------------------------------------- */

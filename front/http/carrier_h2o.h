@@ -124,7 +124,8 @@ struct http {
 	/* Connections. */
 	struct list conns[CONN_STATES];
 	struct list arming, dirty, suspects, dead;
-	uint64_t now_ns;          /* of this turn */
+	uint64_t now_ns;          /* of this turn; old after a wait, until somebody asks carrier_now */
+	bool now_fresh;
 	uint64_t look_at_ns;      /* when suspects are looked at again */
 	uint64_t drained_ns;      /* when the drain began; 0: it did not */
 	bool engine_wanted;       /* the engine's thread has something to serve */
@@ -139,6 +140,15 @@ struct http {
 	atomic_bool asleep, rung, want_drain, want_stop, ended;
 	atomic_ulong n_conns, n_requests, n_accepted, n_refused, n_turned_away;
 };
+
+/* The time, taken once after each wait. */
+static inline uint64_t carrier_now(struct http *f)
+{
+	if (!f->now_fresh)
+		f->now_ns = clock_mono_ns(f->env.clock);
+	f->now_fresh = true;
+	return f->now_ns;
+}
 
 /* ---- conn_h2o.c ---- */
 void conn_accept(struct http *f, int fd, const struct sockaddr *peer, bool tls);

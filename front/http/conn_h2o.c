@@ -15,7 +15,7 @@ void conn_enter(struct conn *c, enum conn_state state)
 {
 	list_remove(&c->link);
 	c->state = state;
-	c->since_ns = c->front->now_ns;
+	c->since_ns = carrier_now(c->front);
 	list_push(&c->front->conns[state], &c->link);
 }
 
@@ -122,7 +122,6 @@ static void refuse(struct conn *c, unsigned status, const char *why)
 {
 	struct buf *b = &c->flying;
 	struct buf body = {0};
-	h2o_timestamp_t date;
 
 	atomic_fetch_add_explicit(&c->front->n_refused, 1, memory_order_relaxed);
 	conn_enter(c, CONN_LINGER);
@@ -132,13 +131,13 @@ static void refuse(struct conn *c, unsigned status, const char *why)
 		drop(c, why);
 		return;
 	}
-	h2o_get_timestamp(&c->front->ctx, NULL, &date);
+	h2o_get_timestamp(&c->front->ctx, NULL, NULL); /* brings the cached one up to date */
 	buf_fmt(&body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"detail\":", http_reason(status), status);
 	buf_json_str(&body, slice_str(why));
 	buf_str(&body, "}\n");
 	buf_reset(b);
 	buf_fmt(b, "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Length: %zu\r\nServer: gantry\r\n"
-		"content-type: application/problem+json\r\n\r\n", status, http_reason(status), date.str->rfc1123, body.n);
+		"content-type: application/problem+json\r\n\r\n", status, http_reason(status), c->front->ctx._timestamp_cache.value->rfc1123, body.n);
 	buf_slice(b, buf_view(&body));
 	buf_fini(&body);
 	h2o_iovec_t v = h2o_iovec_init(b->p, b->n);

@@ -230,7 +230,6 @@ unsigned http_head_parse(uint8_t *p, size_t n, struct http_head *ret, const char
 		return refuse(417, ret_why, "HTTP/1.0 knows no expectations");
 	if (seen.keep_alive && ret->http10)
 		ret->close = false;
-	ret->expect = ret->expect && (ret->chunked || ret->length > 0);
 	return 0;
 }
 

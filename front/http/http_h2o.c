@@ -90,7 +90,7 @@ static void on_connect(h2o_socket_t *sock, const char *err)
 			log_warn(f->env.log, "http", "event=accept-failed errno=%d", errno);
 			for (unsigned k = 0; k < f->n_listeners; k++)
 				h2o_socket_read_stop(f->listeners[k].sock);
-			f->accept_at_ns = f->now_ns + LOOK_NS;
+			f->accept_at_ns = carrier_now(f) + LOOK_NS;
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			return;
@@ -197,18 +197,19 @@ static bool run_once(struct http *f, uint64_t due)
 {
 	int32_t wait_ms = 0;
 
-	f->now_ns = clock_mono_ns(f->env.clock);
+	carrier_now(f);
 	/* What was written outside of the loop has callbacks that wait for its next run. */
 	if (f->loop->_pending_as_server == NULL && f->loop->_pending_as_client == NULL && due > f->now_ns) {
 		atomic_store(&f->asleep, true);
 		uint64_t ms = due == NEVER ? LIBRARY_MS : (due - f->now_ns + MS_NS - 1) / MS_NS;
 		wait_ms = atomic_load(&f->rung) ? 0 : (int32_t)u64_min(ms, LIBRARY_MS);
 	}
+	f->now_fresh = false;
 	int ran = h2o_evloop_run(f->loop, wait_ms);
 	CHECK(ran == 0 || errno == EINTR);
 	atomic_store(&f->asleep, false);
 	atomic_store(&f->rung, false);
-	f->now_ns = clock_mono_ns(f->env.clock);
+	carrier_now(f);
 	if (f->drained_ns == 0 && (atomic_load(&f->want_drain) || atomic_load(&f->want_stop)))
 		begin_drain(f);
 	conn_arm_all(f);
