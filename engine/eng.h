@@ -395,8 +395,6 @@ enum status groups_init(struct eng *g);   /* at open, before recovery */
 void groups_fini(struct eng *g);
 /* Writes the dirty ones as state items, at most 'max' bytes; true when some are left. */
 bool groups_state_dirty(struct eng *g, struct buf *items, size_t max);
-/* The record with what groups_state_dirty gave last could not be appended: all of it is dirty again. */
-void groups_state_redo(struct eng *g);
 /*
  * Snapshot: writes all as state items in slices; *cursor starts at 0 and is opaque; false when finished. Changes between slices are fine:
  * the replay from the snapshot's position sets them again.

@@ -387,10 +387,11 @@ static void do_get(struct groups_state *gs, struct engine_group *r)
 
 static void do_drop(struct groups_state *gs, struct engine_group *r)
 {
-	struct group *gr = group_find(gs->eng, r->name);
+	struct group *gr = group_at(gs, r->name);
 
-	if (gr == NULL || gr->system) {
-		eng_complete(gs->eng, &r->ask, gr == NULL ? ST_NO_GROUP : ST_DENIED);
+	/* Of one that was dropped before, or never was one, the offsets may be left. */
+	if (gr == NULL || gr->system || (!gr->known && (!r->drop_offsets || list_empty(&gr->topics)))) {
+		eng_complete(gs->eng, &r->ask, gr != NULL && gr->system ? ST_DENIED : ST_NO_GROUP);
 		return;
 	}
 	struct buf items = {0};

@@ -367,20 +367,6 @@ bool groups_state_dirty(struct eng *g, struct buf *items, size_t max)
 	return !list_empty(&gs->dirty);
 }
 
-/* The record could not be appended: what was in it is dirty still. */
-void groups_state_redo(struct eng *g)
-{
-	struct groups_state *gs = g->gs;
-	struct list *n;
-
-	while ((n = list_pop(&gs->written)) != NULL) {
-		struct goff *o = container_of(n, struct goff, dirty);
-		o->state = GOFF_DIRTY;
-		o->extra_logged = o->cursor != NULL; /* what the log says is not known any more: be explicit */
-		list_push(&gs->dirty, &o->dirty);
-	}
-}
-
 /* cursor: serial of the gtopic to go on with, times QUEUES_MAX, plus the queue. */
 bool groups_offsets_all(struct groups_state *gs, struct buf *items, size_t limit, uint64_t *cursor)
 {

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -162,6 +163,12 @@ static void a_reset_is_durable_when_answered(void **state)
 	rig_fini(&r);
 }
 
+static void free_offset(struct engine_ask *a, enum status st)
+{
+	assert_int_equal(st, ST_OK);
+	mem_free(container_of(a, struct engine_offset, ask));
+}
+
 static void offsets_go_with_their_topic_and_group(void **state)
 {
 	struct rig r;
@@ -197,6 +204,69 @@ static void offsets_go_with_their_topic_and_group(void **state)
 	assert_int_equal(rig_get(&r, "g", "t", 0, &v, NULL), ST_NOT_FOUND);
 	rig_crash(&r, &torn);
 	assert_int_equal(rig_get(&r, "g", "t", 0, &v, NULL), ST_NOT_FOUND);
+	/* What a dropped group left can be dropped later. */
+	assert_int_equal(rig_commit(&r, "g", "t", 0, 2, NULL, ""), ST_OK);
+	assert_int_equal(rig_group_drop(&r, "g", false), ST_OK);
+	rig_run(&r, 200);
+	rig_restart(&r);
+	assert_int_equal(rig_group_drop(&r, "g", false), ST_NO_GROUP);
+	assert_int_equal(rig_group_drop(&r, "g", true), ST_OK);
+	assert_int_equal(rig_group_drop(&r, "g", true), ST_NO_GROUP);
+	rig_crash(&r, &torn);
+	assert_int_equal(rig_group(&r, "g", &c), ST_OK);
+	assert_int_equal(rig_get(&r, "g", "t", 0, &v, NULL), ST_NOT_FOUND);
+	rig_fini(&r);
+}
+
+/* Progress that nobody announced or configured: many commits of many groups, each a few bytes in a record that all share. */
+static void commits_without_a_configuration_are_cheap_and_stay(void **state)
+{
+	enum { GROUPS = 50, ROUNDS = 40 };
+	struct rig r;
+	struct prng torn;
+	char name[32];
+	uint64_t v;
+
+	(void)state;
+	prng_init(&torn, 13);
+	rig_init(&r);
+	rig_open(&r);
+	assert_int_equal(rig_topic(&r, "t", 2), ST_OK);
+	fill(&r, "t", 0, ROUNDS);
+	for (int g = 0; g < GROUPS; g++) {
+		snprintf(name, sizeof name, "session-%d", g);
+		assert_int_equal(rig_commit(&r, name, "t", 1, 0, NULL, ""), ST_OK);
+	}
+	uint64_t records = rig_stat(&r, STAT_STATE_RECORDS_TOTAL);
+	for (uint64_t at = 1; at <= ROUNDS; at++) {
+		for (int g = 0; g < GROUPS; g++) {
+			struct engine_offset *q = mem_new(sizeof *q);
+			snprintf(name, sizeof name, "session-%d", g);
+			*q = (struct engine_offset){.ask = {.done = free_offset}, .group = slice_str(name), .topic = SLICE_LIT("t"), .offset = at};
+			engine_offset_commit(r.e, q);
+		}
+		rig_run(&r, 50);
+	}
+	assert_in_range(rig_stat(&r, STAT_STATE_RECORDS_TOTAL) - records, 10, ROUNDS);
+	rig_run(&r, 200);
+	rig_crash(&r, &torn);
+	for (int g = 0; g < GROUPS; g++) {
+		snprintf(name, sizeof name, "session-%d", g);
+		assert_offset(&r, name, "t", 0, ROUNDS);
+		assert_offset(&r, name, "t", 1, 0);
+		if (g % 2 == 0)
+			assert_int_equal(rig_group_drop(&r, name, true), ST_OK);
+	}
+	for (int how = 0; how < 2; how++) {
+		if (how == 0)
+			rig_crash(&r, &torn);
+		else
+			rig_restart(&r);
+		for (int g = 0; g < GROUPS; g++) {
+			snprintf(name, sizeof name, "session-%d", g);
+			assert_int_equal(rig_get(&r, name, "t", 0, &v, NULL), g % 2 == 0 ? ST_NOT_FOUND : ST_OK);
+		}
+	}
 	rig_fini(&r);
 }
 
@@ -370,6 +440,7 @@ int main(void)
 		cmocka_unit_test(a_stale_member_cannot_set_back),
 		cmocka_unit_test(a_reset_is_durable_when_answered),
 		cmocka_unit_test(offsets_go_with_their_topic_and_group),
+		cmocka_unit_test(commits_without_a_configuration_are_cheap_and_stay),
 		cmocka_unit_test(the_lowest_offset_counts_for_retention),
 		cmocka_unit_test(many_offsets_survive_slices_of_a_snapshot),
 		cmocka_unit_test(damaged_items_are_refused),
