@@ -20,7 +20,7 @@ enum { WS_MAGIC = 0x77736672, WS_PEER_MAGIC = 0x77737072, WS_SUB_MAGIC = 0x77737
 #define WS_SUBPROTOCOL "gantry.v1.json"
 #define WS_ID_MAX 128u          /* bytes of an id as JSON text */
 #define WS_NAME_MAX 64u         /* bytes of a subscription's name */
-#define WS_WINDOW_MAX 64u       /* deliveries that the engine may have under way to one subscription at once */
+#define WS_WINDOW_MAX 16u       /* deliveries that the engine may have under way to one subscription at once */
 #define WS_QUEUES_MAX 4096u     /* queues of a cursor */
 #define WS_RETRY_AFTER_MS 1000u /* what a client is told to wait before it comes again */
 

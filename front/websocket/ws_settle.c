@@ -158,14 +158,17 @@ static void add_lease(struct call *c, struct ws_lease *l, enum settle how, int64
 
 static void add_seq(struct call *c, const json_t *v, enum settle how, int64_t after_ms)
 {
-	uint64_t seq = (uint64_t)json_integer_value(v);
-	struct ws_lease *l = json_is_integer(v) ? u64map_get(&c->sub->by_seq, seq) : NULL;
+	bool number = json_is_integer(v) && json_integer_value(v) >= 0;
+	uint64_t seq = number ? (uint64_t)json_integer_value(v) : 0;
+	struct ws_lease *l = number ? u64map_get(&c->sub->by_seq, seq) : NULL;
 
 	if (l != NULL && !l->busy)
 		add_lease(c, l, how, after_ms);
-	else
-		ws_error(c->sub->peer, &c->id, c->sub, json_is_integer(v) ? &seq : NULL, json_is_integer(v) ? ST_GONE : ST_BAD_ARG,
+	else if (number)
+		ws_error(c->sub->peer, &c->id, c->sub, &seq, ST_GONE,
 			 l != NULL ? "this message is being settled" : "there is no such message under way");
+	else
+		ws_error(c->sub->peer, &c->id, c->sub, NULL, ST_BAD_ARG, "a message is named by its seq");
 }
 
 /* One of "seq", "seqs" and "upTo" says which messages are meant. */

@@ -15,7 +15,7 @@
 
 #include "base/mem.h"
 
-enum { FRAME_GUESS = 256 };
+enum { FRAME_GUESS = 4096 }; /* before the first one is seen: rather a small window too many than a large one too early */
 
 /* ---- Lives -------------------------------------------------------------------------------------------------------------------- */
 
