@@ -22,7 +22,7 @@ export function mount(root, ctx) {
 	const body = el('textarea', { rows: '8', spellcheck: 'false' });
 	const pairs = el('div', { class: 'pairs' });
 	const answers = el('div', { class: 'answers' });
-	const go = el('button', { type: 'submit', class: 'primary' }, 'Send');
+	let busy = false;
 
 	function pair() {
 		const name = el('input', { ...plain, 'aria-label': 'Name of the property', placeholder: 'name' });
@@ -52,8 +52,11 @@ export function mount(root, ctx) {
 
 	async function submit(e) {
 		e.preventDefault();
+		/* The button is not disabled: it would lose the focus. */
+		if (busy)
+			return;
 		const to = topic.value.trim(), late = delay.value, began = performance.now();
-		go.disabled = true;
+		busy = true;
 		try {
 			const a = await messages.send(to, type.value.trim(), body.value, collected());
 			const place = a.durability === 'memory' ? 'in memory' : 'on disk';
@@ -66,7 +69,7 @@ export function mount(root, ctx) {
 		} catch (problem) {
 			keep(failure(problem));
 		} finally {
-			go.disabled = false;
+			busy = false;
 		}
 	}
 
@@ -86,7 +89,7 @@ export function mount(root, ctx) {
 		field('Tag', tag, 'One word, to filter by.'), field('Keys', keys, 'To find it by; separated by blanks.'),
 		field('Order key', order, 'Messages with the same one stay in order.'), field('Delay', delay)),
 	el('fieldset', null, el('legend', null, 'Properties'), pairs, add),
-	el('div', { class: 'actions' }, go, el('small', { class: 'muted' }, 'or Ctrl+Enter')));
+	el('div', { class: 'actions' }, el('button', { type: 'submit', class: 'primary' }, 'Send'), el('small', { class: 'muted' }, 'or Ctrl+Enter')));
 
 	set(root, head('Send a message'), answers, form);
 	topics.list(ctx.signal).then((all) => set(known, options(all.map((t) => t.name).filter((n) => !isSystem(n)).slice(0, 1000))), () => {});

@@ -3,7 +3,7 @@
  * Copyright The Gantry authors
  */
 /* One topic: its queues, the groups that read it, and a live tail. */
-import { bodyBytes, deadLettersOf, messages, retriesOf, topics } from './api.js';
+import { alive, bodyBytes, deadLettersOf, messages, retriesOf, topics } from './api.js';
 import { preview, showMessage } from './message.js';
 import { remove } from './topics.js';
 import { announce, button, card, clock, count, el, failure, groupLink, head, link, loading, note, set, table, text } from './ui.js';
@@ -135,6 +135,7 @@ function tail(topic, ctx) {
 		source.onmessage = take;
 		source.onerror = () => {
 			tell();
+			alive();   /* says so at once, if it is the whole broker */
 			if (source.readyState === EventSource.CLOSED)
 				timer = setTimeout(connect, RETRY_MS);
 		};

@@ -3,7 +3,7 @@
  * Copyright The Gantry authors
  */
 /* The topics: a list with a filter, create, delete. */
-import { deadLettersOf, isSystem, topics } from './api.js';
+import { Problem, deadLettersOf, isSystem, topics } from './api.js';
 import { button, check, confirm, count, el, failure, field, form, head, loading, set, table, text, toast, topicLink } from './ui.js';
 
 const EVERY_MS = 5000;
@@ -93,6 +93,9 @@ function create(done) {
 		field('Name', name, 'Letters, digits, % | _ and -, at most 127.'),
 		field('Queues', queues, 'Messages are in order within a queue; as many consumers of a group can share the topic.'),
 	], async () => {
+		/* A PUT would change a topic that is there. */
+		if ((await topics.list(undefined, true)).some((t) => t.name === name.value))
+			throw new Problem(409, 'Not created', `There is a topic ${name.value} already.`);
 		await topics.create(name.value, Number(queues.value));
 		toast(`Topic ${name.value} was created.`);
 		await done();

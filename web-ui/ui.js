@@ -229,12 +229,14 @@ export function drawer(title, ...children) {
 /* A form in a dialog: 'submit' does the work; what it throws is shown and the dialog stays. */
 export function form(title, action, fields, submit, { danger } = {}) {
 	const wrong = el('div', { 'aria-live': 'assertive' });
-	const go = el('button', { type: 'submit', class: danger ? 'danger' : 'primary' }, action);
 	const dialog = el('dialog', { 'aria-label': title });
+	let busy = false;
 	dialog.append(el('form', {
 		onsubmit: async (e) => {
 			e.preventDefault();
-			go.disabled = true;
+			if (busy)
+				return;
+			busy = true;
 			set(wrong);
 			try {
 				await submit();
@@ -242,11 +244,12 @@ export function form(title, action, fields, submit, { danger } = {}) {
 			} catch (problem) {
 				set(wrong, failure(problem));
 			} finally {
-				go.disabled = false;
+				busy = false;
 			}
 		},
 	}, el('h2', null, title), ...fields, wrong,
-	el('div', { class: 'actions' }, button('Cancel', () => dialog.close(), { autofocus: danger }), go)));
+	el('div', { class: 'actions' }, button('Cancel', () => dialog.close(), { autofocus: danger }),
+		el('button', { type: 'submit', class: danger ? 'danger' : 'primary' }, action))));
 	return open(dialog);
 }
 

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Gantry authors
+"""The web UI and the browser's own WebSocket and EventSource, in a headless Chromium that Playwright drives, against the real program.
+
+The cases are in webui/*.mjs; this script starts the server, kills and starts it again when a case asks for it, and passes their lines on. Screenshots of
+each page (light, dark, 360 px wide) go to build/webui/.
+
+  webui.py [--only a,b] [--shots] [--url http://127.0.0.1:8080]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import server
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "webui")
+TOOLS = os.path.join(server.ROOT, "build", "webui-node")
+SHOTS = os.path.join(server.ROOT, "build", "webui")
+PLAYWRIGHT = "playwright-core@1.49.1"
+SKIPPED = 77
+DOWN_S = 2.0               # how long the killed server stays away: the page is to notice
+
+
+def missing():
+    """What this machine lacks, or None."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            return "%s is not installed" % tool
+    if chromium() is None:
+        return "chromium is not installed"
+    return None
+
+
+def chromium():
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def install():
+    """Playwright, into the build folder. It brings no browser of its own."""
+    if os.path.isdir(os.path.join(TOOLS, "node_modules", "playwright-core")):
+        return None
+    os.makedirs(TOOLS, exist_ok=True)
+    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", TOOLS, PLAYWRIGHT], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200, check=False)
+    return None if done.returncode == 0 else done.stdout.decode(errors="replace")[-300:].replace("\n", " ")
+
+
+def restart(srv):
+    """As after a crash, on the same ports."""
+    srv.kill()
+    time.sleep(DOWN_S)
+    srv.start()
+
+
+def drive(command, srv):
+    """Passes lines on; a line {"ask": "restart"} is done and answered. The last counts are the child's."""
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HERE, env=dict(os.environ, PLAYWRIGHT_FOLDER=TOOLS), text=True)
+    last = ""
+    try:
+        for line in child.stdout:
+            if not line.startswith("{"):
+                print(line, end="", flush=True)
+                last = line
+                continue
+            if srv is not None and json.loads(line).get("ask") == "restart":
+                restart(srv)
+            child.stdin.write("done\n")
+            child.stdin.flush()
+    finally:
+        child.stdin.close()
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    return child.returncode == 0 and " passed, 0 failed" in last
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="names of cases, separated by commas")
+    parser.add_argument("--shots", action="store_true", help="only take the screenshots")
+    parser.add_argument("--url", help="a server that runs already, instead of one of our own; cases that restart it are left out")
+    options = parser.parse_args()
+    lack = missing() or install()
+    if lack:
+        print("webui: %s" % lack)
+        return SKIPPED
+    os.makedirs(SHOTS, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="gantry-webui-")
+    srv = None
+    try:
+        url, ws = options.url, ""
+        if url is None:
+            srv = server.Gantry(folder)
+            srv.start()
+            url, ws = "http://127.0.0.1:%d" % srv.http_port, "ws://127.0.0.1:%d/" % srv.ws_port
+        only = "screenshots" if options.shots else options.only
+        good = drive(["node", "run.mjs", url, ws, chromium(), SHOTS, only], srv)
+    except server.Broken as e:
+        print("FAIL webui: %s" % str(e).replace("\n", " | "))
+        good = False
+    finally:
+        status = srv.stop() if srv and srv.process else 0
+    if status != 0:
+        print("FAIL webui: the server does not stop in good order: %s\n%s" % (status, srv.tail()))
+    if good and status == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        return 0
+    print("webui: data and logs are in %s" % folder)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
