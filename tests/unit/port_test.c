@@ -142,6 +142,9 @@ struct asked {
 		struct engine_sub_open open;
 		struct engine_settle settle;
 		struct engine_locks locks;
+		struct engine_cell cell;
+		struct engine_cells cells;
+		struct engine_stats stats;
 	} u;
 	bool done;
 	enum status st;
@@ -162,6 +165,9 @@ static void on_done(struct engine_ask *a, enum status st)
 			r->seen += slice_eq_str(r->u.topics.v[i].name, "orders");
 	} else if (a->verb == ENGINE_MEMBERS && st == ST_OK) {
 		r->seen = slice_eq_str(r->u.members.v[0].client_id, "client-1") && slice_eq_str(r->u.members.subs[0].topic, "orders");
+	} else if (a->verb == ENGINE_CELL_LIST && st == ST_OK) {
+		for (size_t i = 0; i < r->u.cells.count; i++)
+			r->seen = r->seen * 1000 + r->u.cells.v[i].name.n * 100 + r->u.cells.v[i].value.n;
 	}
 }
 
@@ -343,12 +349,192 @@ static void test_subscription(void **state)
 	world_stop(&w);
 }
 
+static void send_some(struct world *w, unsigned from, unsigned n)
+{
+	char body[16];
+	for (unsigned i = from; i < from + n; i++) {
+		struct asked *s = ask_new();
+		snprintf(body, sizeof body, "%u", i);
+		s->u.send.msg = (struct msg){.topic = SLICE_LIT("orders"), .body = slice_str(body), .queue = 0, .max_reconsume = -1};
+		s->u.send.default_topic = SLICE_LIT("TBW102");
+		s->u.send.default_queues = 1;
+		engine_send(w->mine, &s->u.send);
+		wait_for(w, &s->done);
+		assert_int_equal(s->st, ST_OK);
+		mem_free(s);
+	}
+}
+
+/* A tap that keeps what it was given, and grants more when it has had all its credit. */
+struct watcher {
+	struct engine_sub sub;
+	struct world *w;
+	struct piece held[300];
+	unsigned n, credit;
+	bool all, ended;
+};
+
+static void on_tap(struct engine_sub *s, const struct delivery *d)
+{
+	struct watcher *t = container_of(s, struct watcher, sub);
+	assert_true(slice_eq_str(d->topic, "orders") && d->tag == 0 && d->queue == 0 && d->offset == t->n + 3);
+	t->held[t->n++] = (struct piece){d->record, blob_hold(d->blob)};
+	if (--t->credit == 0)
+		engine_sub_credit(t->w->mine, s, t->credit = 7);
+	t->all = t->n == ARRAY_LEN(t->held);
+}
+
+static void on_tap_ended(struct engine_sub *s, enum status st)
+{
+	assert_int_equal(st, ST_CLOSED);
+	container_of(s, struct watcher, sub)->ended = true;
+}
+
+static void test_taps(void **state)
+{
+	struct world w;
+	static struct watcher t[3];
+	struct queue_from from = {0, 3};
+	(void)state;
+	world_start(&w);
+	send_some(&w, 0, 100);
+	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+		t[i] = (struct watcher){.sub = {.deliver = on_tap, .ended = on_tap_ended}, .w = &w, .credit = 5 + i};
+		struct asked *o = ask_new();
+		o->u.open = (struct engine_sub_open){.ask = {.done = on_done}, .sub = &t[i].sub, .topic = SLICE_LIT("orders"), .tap = true,
+			.start = SUB_START_LAST, .from = &from, .n_from = 1, .credit = t[i].credit};
+		engine_sub_open(w.mine, &o->u.open);
+		from = (struct queue_from){77, 77}; /* in by borrow */
+		wait_for(&w, &o->done);
+		assert_int_equal(o->st, ST_OK);
+		mem_free(o);
+		from = (struct queue_from){0, 3};
+	}
+	send_some(&w, 100, 203);
+	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+		wait_for(&w, &t[i].all);
+		engine_sub_close(w.mine, &t[i].sub);
+		wait_for(&w, &t[i].ended);
+		for (unsigned k = 0; k < t[i].n; k++) {
+			struct record rec;
+			char body[16];
+			snprintf(body, sizeof body, "%u", k + 3);
+			assert_int_equal(record_decode(t[i].held[k].bytes, &rec), ST_OK);
+			assert_true(slice_eq_str(rec.body, body));
+			blob_drop(t[i].held[k].blob);
+		}
+	}
+	world_stop(&w);
+}
+
+struct taker {
+	struct engine_sub sub;
+	uint64_t tags[10];
+	unsigned n;
+	bool enough, ended;
+};
+
+static void on_take(struct engine_sub *s, const struct delivery *d)
+{
+	struct taker *t = container_of(s, struct taker, sub);
+	t->tags[t->n++] = d->tag;
+	t->enough = t->n == ARRAY_LEN(t->tags);
+}
+
+static void on_taker_ended(struct engine_sub *s, enum status st)
+{
+	assert_int_equal(st, ST_CLOSED);
+	container_of(s, struct taker, sub)->ended = true;
+}
+
+static enum status settle(struct world *w, struct engine_sub *sub, uint64_t tag, enum settle how)
+{
+	char group[] = "readers", topic[] = "orders";
+	struct asked *r = ask_new();
+	r->u.settle = (struct engine_settle){.ask = {.done = on_done}, .sub = sub, .group = slice_str(group), .topic = slice_str(topic), .tag = tag,
+		.how = how, .after_ms = 1000};
+	engine_settle(w->mine, &r->u.settle);
+	memset(group, 'x', sizeof group - 1);
+	memset(topic, 'x', sizeof topic - 1);
+	wait_for(w, &r->done);
+	enum status st = r->st;
+	mem_free(r);
+	return st;
+}
+
+static void test_receipts(void **state)
+{
+	struct world w;
+	struct taker t = {.sub = {.deliver = on_take, .ended = on_taker_ended}};
+	(void)state;
+	world_start(&w);
+	send_some(&w, 0, 20);
+	struct asked *o = ask_new();
+	o->u.open = (struct engine_sub_open){.ask = {.done = on_done}, .sub = &t.sub, .topic = SLICE_LIT("orders"), .group = SLICE_LIT("readers"),
+		.client_id = SLICE_LIT("http-1"), .start = SUB_START_FIRST, .credit = ARRAY_LEN(t.tags), .detach = true, .lease_ms = 1000000};
+	engine_sub_open(w.mine, &o->u.open);
+	wait_for(&w, &t.enough);
+	assert_int_equal(settle(&w, NULL, t.tags[0], SETTLE_ACK), ST_OK);
+	assert_int_equal(settle(&w, &t.sub, t.tags[1], SETTLE_ACK), ST_OK);
+	engine_sub_close(w.mine, &t.sub);
+	wait_for(&w, &t.ended);
+	assert_int_equal(settle(&w, &t.sub, t.tags[2], SETTLE_ACK), ST_GONE); /* it has ended: that is no receipt */
+	assert_int_equal(settle(&w, NULL, t.tags[2], SETTLE_EXTEND), ST_OK);
+	assert_int_equal(settle(&w, NULL, t.tags[2], SETTLE_ACK), ST_OK);
+	assert_int_equal(settle(&w, NULL, t.tags[2], SETTLE_ACK), ST_GONE);
+	assert_int_equal(settle(&w, NULL, t.tags[3], SETTLE_RELEASE), ST_OK);
+	mem_free(o);
+	world_stop(&w);
+}
+
+static void test_cells(void **state)
+{
+	struct world w;
+	char space[] = "space", name[] = "name-0";
+	static char value[90];
+	(void)state;
+	world_start(&w);
+	struct asked *put[3];
+	for (int i = 0; i < 3; i++) {
+		put[i] = ask_new();
+		name[5] = (char)('0' + i % 2);
+		memset(value, i, sizeof value);
+		put[i]->u.cell = (struct engine_cell){.ask = {.done = on_done}, .space = slice_str(space), .name = slice_str(name),
+			.value = slice_of(value, (size_t)(30 + i))};
+		engine_cell_put(w.mine, &put[i]->u.cell);
+		memset(name + 4, '!', 2);
+		name[4] = '-';
+		memset(value, 0xee, sizeof value);
+	}
+	for (int i = 0; i < 3; i++) {
+		wait_for(&w, &put[i]->done);
+		assert_int_equal(put[i]->st, ST_OK);
+		mem_free(put[i]);
+	}
+	struct asked *l = ask_new();
+	l->u.cells.space = SLICE_LIT("space");
+	engine_cell_list(w.mine, &l->u.cells);
+	wait_for(&w, &l->done);
+	assert_int_equal(l->seen, 632 * 1000 + 631);
+	mem_free(l);
+	l = ask_new();
+	l->u.stats.visible = 0;
+	engine_stats(w.mine, &l->u.stats);
+	wait_for(&w, &l->done);
+	assert_true(l->u.stats.visible > 0 && l->u.stats.v[STAT_CELLS] == 2);
+	mem_free(l);
+	world_stop(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sends_and_pulls),
 		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_subscription),
+		cmocka_unit_test(test_taps),
+		cmocka_unit_test(test_receipts),
+		cmocka_unit_test(test_cells),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
