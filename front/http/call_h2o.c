@@ -16,7 +16,7 @@
 
 #include "front/http/carrier_h2o.h"
 
-enum { INLINE_MAX = 16 << 10, BUF_KEPT = 4 << 10 };
+enum { INLINE_MAX = 16 << 10, BUF_KEPT = 4 << 10, QUEUE_STEP = 8 << 10 };
 
 static h2o_generator_t at_once; /* of answers that are given whole */
 
@@ -153,6 +153,8 @@ static void send_more(struct conn *c)
 		struct buf empty = c->flying;
 		c->flying = c->queue;
 		c->queue = empty;
+		if (empty.cap > BUF_KEPT)
+			buf_fini(&c->queue);
 		buf_reset(&c->queue);
 		c->flown = 0;
 	}
@@ -239,12 +241,24 @@ static void stream_begin(struct http_call *call, unsigned status, struct slice h
 	h2o_start_response(c->req, &c->generator);
 }
 
+/* A stalled stream costs what it has to say, not up to twice as much. */
+static void make_room(struct buf *b, size_t n)
+{
+	size_t need = b->n + n;
+
+	if (need <= b->cap || need <= QUEUE_STEP)
+		return;
+	b->cap = (need + QUEUE_STEP - 1) / QUEUE_STEP * QUEUE_STEP;
+	b->p = mem_grow(b->p, b->cap);
+}
+
 static void stream_write(struct http_call *call, const struct piece *v, unsigned n)
 {
 	struct conn *c = answering(call);
 
 	CHECK(c->begun);
 	for (unsigned i = 0; i < n; i++) {
+		make_room(&c->queue, v[i].bytes.n);
 		buf_slice(&c->queue, v[i].bytes);
 		c->call.unsent += v[i].bytes.n;
 	}
