@@ -82,7 +82,7 @@ export const topics = {
 };
 
 export const groups = {
-	list: (signal) => call('GET', '/v1/groups', { signal }).then((a) => a.groups || []),
+	list: (signal, system) => call('GET', '/v1/groups', { query: { system: system ? 'true' : '' }, signal }).then((a) => a.groups || []),
 	get: (g, signal) => call('GET', `/v1/groups/${name(g)}`, { signal }),
 	drop: (g) => call('DELETE', `/v1/groups/${name(g)}`, { query: { offsets: 'true' } }),
 	reset: (g, what) => call('POST', `/v1/groups/${name(g)}/offsets`, json(what)),

@@ -4,13 +4,13 @@
  */
 /* The consumer groups, with how far each is behind. */
 import { groups } from './api.js';
-import { count, el, failure, groupLink, head, loading, set, table, text } from './ui.js';
+import { check, count, el, failure, groupLink, head, loading, set, table, text } from './ui.js';
 
 const EVERY_MS = 3000;
 const SHOWN_MAX = 500;     /* rows; a filter finds the rest */
 
 export function mount(root, ctx) {
-	let all = [], words = '';
+	let all = [], system = false, words = '';
 	const filter = el('input', { type: 'search', placeholder: 'Filter by name', 'aria-label': 'Filter by name', oninput: () => { words = filter.value; show(); } });
 	const state = el('div', null, loading()), more = el('p', { class: 'muted', role: 'status' });
 	const list = table('Consumer groups', [['Group', 'main'], ['Behind', 'num'], ['Consumers', 'num']], {
@@ -32,7 +32,7 @@ export function mount(root, ctx) {
 
 	async function reload() {
 		try {
-			all = (await groups.list(ctx.signal)).sort((a, b) => (a.name < b.name ? -1 : 1));
+			all = (await groups.list(ctx.signal, system)).sort((a, b) => (a.name < b.name ? -1 : 1));
 			set(state);
 			show();
 		} catch (e) {
@@ -41,6 +41,6 @@ export function mount(root, ctx) {
 		}
 	}
 
-	set(root, head('Groups'), el('div', { class: 'bar' }, filter), state, list.node, more);
+	set(root, head('Groups'), el('div', { class: 'bar' }, filter, check('System groups', system, (on) => { system = on; reload(); })), state, list.node, more);
 	ctx.every(EVERY_MS, reload);
 }

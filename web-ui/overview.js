@@ -95,8 +95,9 @@ export function mount(root, ctx) {
 				f.line.push(v);
 		}
 		text(tiles.topics.value, count(total(m, 'topics')));
-		text(tiles.topics.hint, `${count(total(m, 'queues'))} queues`);
+		text(tiles.topics.hint, `${count(total(m, 'queues'))} queues; with the system's`);
 		text(tiles.groups.value, count(total(m, 'groups')));
+		text(tiles.groups.hint, 'with the system\'s');
 		text(tiles.members.value, count(total(m, 'members')));
 		text(tiles.members.hint, `${count(total(m, 'pulls_waiting'))} waiting for messages`);
 		text(tiles.delayed.value, count(total(m, 'delayed')));

@@ -7,7 +7,7 @@ import { isSystem, messages, topics } from './api.js';
 import { announce, button, el, failure, field, head, link, set, topicLink } from './ui.js';
 
 const DELAYS = ['1s', '5s', '10s', '30s', '1m', '2m', '3m', '4m', '5m', '6m', '7m', '8m', '9m', '10m', '20m', '30m', '1h', '2h'];
-const TYPES = ['text/plain;charset=utf-8', 'application/json', 'application/xml', 'application/octet-stream'];
+const TYPES = ['text/plain', 'application/json', 'application/xml', 'application/octet-stream'];
 const ANSWERS_MAX = 5;
 
 const options = (list) => list.map((v) => el('option', { value: v }, v));

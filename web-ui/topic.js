@@ -11,6 +11,7 @@ import { announce, button, card, clock, count, el, failure, groupLink, head, lin
 const EVERY_MS = 2000;
 const ROWS_MAX = 500;      /* of the tail; older ones go */
 const RETRY_MS = 2000;
+const DRAW_MS = 100;       /* rows are drawn together: messages may come by the thousand */
 
 export function mount(root, ctx) {
 	const topic = ctx.name;
@@ -67,14 +68,14 @@ function hint(topic) {
 /* What arrives from now on, newest first. */
 function tail(topic, ctx) {
 	const rows = el('ol', { class: 'tail', 'aria-label': 'Messages, newest first' });
-	const state = el('p', { class: 'muted', role: 'status' }, 'Connecting…');
+	const state = el('p', { class: 'muted' }, 'Connecting…');
 	const empty = el('p', { class: 'empty' }, 'No message yet. What arrives appears here.');
 	const pause = button('Pause', () => hold(!paused), { 'aria-pressed': 'false' });
 	/* Dead letters do not come often: what is there is worth more than what will come. */
 	const from = el('select', { 'aria-label': 'Begin at', onchange: again },
 		el('option', { value: 'latest' }, 'From now on'), el('option', { value: 'earliest' }, 'From the start'));
 	from.value = deadLettersOf(topic) === null ? 'latest' : 'earliest';
-	let waiting = [], seen = 0, paused = false, frame = 0, source = null, timer = 0;
+	let waiting = [], seen = 0, paused = false, due = 0, source = null, timer = 0;
 
 	function row(m) {
 		return el('li', null, el('button', { type: 'button', onclick: () => showMessage(m) },
@@ -86,7 +87,7 @@ function tail(topic, ctx) {
 	}
 
 	function draw() {
-		frame = 0;
+		due = 0;
 		if (!paused && waiting.length) {
 			rows.prepend(...waiting.map(row).reverse());
 			waiting = [];
@@ -116,8 +117,8 @@ function tail(topic, ctx) {
 		waiting.push(m);
 		if (waiting.length > ROWS_MAX)
 			waiting.shift();
-		if (!frame)
-			frame = requestAnimationFrame(draw);
+		if (!due)
+			due = setTimeout(draw, DRAW_MS);
 	}
 
 	function hold(on) {
@@ -157,7 +158,7 @@ function tail(topic, ctx) {
 
 	ctx.signal.addEventListener('abort', () => {
 		clearTimeout(timer);
-		cancelAnimationFrame(frame);
+		clearTimeout(due);
 		source.close();
 	});
 	connect();

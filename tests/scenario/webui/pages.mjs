@@ -179,6 +179,48 @@ export async function lagGoesUpAndDown(t, check) {
 	await q.getByRole('row', { name: /ui-workers/ }).getByText('28').waitFor();
 }
 
+export async function groupIsDeleted(t) {
+	await t.publish('ui-gone', 'x');
+	await t.consume('ui-gone', 'ui-gone-group', 1);
+	const p = await t.page();
+	p.watch.quiet = true;
+	await p.goto(`${t.base}/#/groups/ui-gone-group`);
+	await t.until(p, () => document.getElementById('lag').textContent === '0');
+	await p.getByRole('button', { name: 'Delete' }).click();
+	await p.getByRole('button', { name: 'Delete the group' }).click();
+	await p.getByRole('heading', { name: 'Groups' }).waitFor();
+	await p.getByRole('link', { name: 'ui-gone-group' }).waitFor({ state: 'detached' });
+}
+
+export async function deadLettersAreExplained(t, check) {
+	await t.publish('ui-poison', 'poison', 'keys=p1');
+	const { messages } = await t.http('GET', '/v1/topics/ui-poison/groups/ui-careful/messages?max=1&wait=5s&from=earliest');
+	check(messages.length === 1, 'the group gets nothing');
+	await t.http('POST', '/v1/receipts/nack?reject=true', JSON.stringify({ receipts: [messages[0].receipt] }), { 'Content-Type': 'application/json' });
+	const p = await t.page();
+	await p.goto(`${t.base}/#/topics?system=1`);
+	await p.getByRole('link', { name: '%DLQ%ui-careful' }).click();
+	await p.getByText('Dead letters: messages that the group').waitFor();
+	await p.locator('.tail li', { hasText: 'poison' }).waitFor();
+	await p.getByRole('link', { name: 'ui-careful', exact: true }).first().click();
+	await p.getByRole('heading', { name: 'ui-careful' }).waitFor();
+}
+
+export async function delayedIsSaidAndComes(t, check) {
+	await t.publish('ui-late', 'first');
+	const p = await t.page(), q = await t.page();
+	await p.goto(`${t.base}/#/topics/ui-late`);
+	await p.locator('.live').waitFor();
+	await q.goto(`${t.base}/#/send?topic=ui-late`);
+	await q.getByLabel('Body').fill('later');
+	await q.getByLabel('Delay').selectOption('1s');
+	const began = Date.now();
+	await q.getByRole('button', { name: 'Send', exact: true }).click();
+	await q.getByText('delivered in 1s').waitFor();
+	await p.locator('.tail li', { hasText: 'later' }).waitFor();
+	check(Date.now() - began >= 1000, 'it came early');
+}
+
 export async function overviewIsLive(t, check) {
 	const p = await t.page();
 	await p.goto(`${t.base}/#/`);

@@ -110,6 +110,23 @@ export async function contrastAndNames(t, check) {
 	}
 }
 
+export async function policyForbidsOthers(t, check) {
+	for (const path of ['/', '/app.js', '/style.css']) {
+		const policy = (await fetch(t.base + path)).headers.get('content-security-policy') || '';
+		check(/default-src 'self'/.test(policy) && !/unsafe|\*/.test(policy), `${path}: the policy is "${policy}"`);
+	}
+	const p = await t.page();
+	p.watch.quiet = true;
+	await p.goto(`${t.base}/`);
+	const ran = await p.evaluate(() => {
+		const s = document.createElement('script');
+		s.textContent = 'window.ran = true';
+		document.body.append(s);
+		return Boolean(window.ran);
+	});
+	check(!ran, 'an inline script ran');
+}
+
 export async function themeFollowsAndCanBeChosen(t, check) {
 	const p = await t.page({ colorScheme: 'dark' });
 	const ground = () => p.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -218,7 +235,7 @@ export async function screenshots(t) {
 			const p = await t.page({ viewport: { width, height }, colorScheme });
 			for (const page of PAGES) {
 				await go(p, t, page);
-				await p.waitForTimeout(page[0] === 'overview' || page[0] === 'group' ? 3200 : 700);
+				await p.waitForTimeout(page[0] === 'overview' || page[0] === 'group' ? 2200 : 300);
 				await p.screenshot({ path: `${t.shots}/${page[0]}-${mode}.png`, fullPage: mode === 'narrow' });
 			}
 			await go(p, t, PAGES[9]);
