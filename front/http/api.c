@@ -247,7 +247,7 @@ static bool foreign(struct api_job *j)
 	if (get && (j->route->flags & ROUTE_TAKES) == 0)
 		return false;
 	if (!origin_allowed(j->api->conf, c->origin, c->host)) {
-		api_problem(j, 403, ST_DENIED, "origin \"%.*s\" may not do this: see httpOrigins", (int)(c->origin.n < 100 ? c->origin.n : 100),
+		api_problem(j, 403, ST_DENIED, "origin \"%.*s\" may not do this: see allowedOrigins", (int)(c->origin.n < 100 ? c->origin.n : 100),
 			(const char *)c->origin.p);
 		return true;
 	}
@@ -285,7 +285,7 @@ static void look(struct api_job *j)
 	route_find(c->method, c->path, &f);
 	j->route = f.route;
 	if (!host_allowed(a->conf, c->host)) {
-		api_problem(j, 421, ST_DENIED, "host \"%.*s\" is none of ours: see httpHosts", (int)(c->host.n < 100 ? c->host.n : 100), (const char *)c->host.p);
+		api_problem(j, 421, ST_DENIED, "host \"%.*s\" is none of ours: see allowedHosts", (int)(c->host.n < 100 ? c->host.n : 100), (const char *)c->host.p);
 		return;
 	}
 	if (a->draining && (f.route == NULL || (f.route->flags & ROUTE_DRAINING) == 0)) {

@@ -98,14 +98,34 @@ void http_rig_init(struct http_rig *h)
 	memcpy(h->conf.delay_ms, h->r.conf.delay_ms, sizeof(h->conf.delay_ms));
 }
 
-static void open_front(struct http_rig *h)
+void http_rig_attach(struct http_rig *h, struct engine *e, struct clock *clock, struct log *log, const struct front_conf *conf)
 {
-	struct engine_port_conf pc = {h->r.e, no_wake, NULL, no_wake, NULL};
+	struct engine_port_conf pc = {e, no_wake, NULL, no_wake, NULL};
 
 	randomly = h;
 	h->port = engine_port_new(&pc);
-	struct http_api_env env = {.engine = engine_port_engine(h->port), .clock = &h->r.clock.base, .log = &h->r.log.log, .conf = &h->conf, .random = fake_random};
+	struct http_api_env env = {.engine = engine_port_engine(h->port), .clock = clock, .log = log, .conf = conf, .random = fake_random};
 	h->api = http_api_open(&env);
+}
+
+void http_rig_attached_turn(struct http_rig *h, uint64_t now_ns)
+{
+	engine_port_turn(h->port);
+	http_api_turn(h->api, now_ns);
+	flush(h);
+	engine_port_serve(h->port);
+}
+
+void http_rig_detach(struct http_rig *h)
+{
+	http_api_close(h->api);
+	CHECK(engine_port_idle(h->port));
+	engine_port_free(h->port);
+}
+
+static void open_front(struct http_rig *h)
+{
+	http_rig_attach(h, h->r.e, &h->r.clock.base, &h->r.log.log, &h->conf);
 }
 
 void http_rig_open(struct http_rig *h)
@@ -165,9 +185,7 @@ static void close_front(struct http_rig *h)
 	for (unsigned i = 0; i < 1000 && !(http_api_idle(h->api) && engine_port_idle(h->port)); i++)
 		http_rig_turns(h, 10);
 	CHECK(http_api_idle(h->api));
-	http_api_close(h->api);
-	CHECK(engine_port_idle(h->port));
-	engine_port_free(h->port);
+	http_rig_detach(h);
 }
 
 void http_rig_restart(struct http_rig *h)

@@ -34,9 +34,14 @@ struct http_rig {
 	struct http_api *api;
 	struct front_conf conf;
 	uint64_t random;             /* the next "secret" bytes */
-	struct http_call_rig *calls[64];
+	struct http_call_rig *calls[1024];
 	unsigned n_calls;
 };
+/* For worlds with an engine of their own: the interface and its port only. A turn serves the engine's side last. */
+void http_rig_attach(struct http_rig *h, struct engine *e, struct clock *clock, struct log *log, const struct front_conf *conf);
+void http_rig_attached_turn(struct http_rig *h, uint64_t now_ns);
+void http_rig_detach(struct http_rig *h);  /* when it is idle */
+
 void http_rig_init(struct http_rig *h);    /* conf may be changed before http_rig_open */
 void http_rig_open(struct http_rig *h);
 void http_rig_restart(struct http_rig *h); /* drain, close, open again */
