@@ -160,6 +160,13 @@ def fronts_off(folder):
             check(set(srv.ports) == {"native", "namesrv", *FRONTS} - {off}, "%s is off: %s" % (off, srv.ports))
             check(not server.listening(port), "%s is off, and somebody listens on its port" % off)
             works(srv, "without " + off)
+            if off == "mqtt":
+                try:
+                    clients.WebSocket(srv.ws_port, "mqtt")
+                    raise Failed("mqtt is off, and WebSocket carries it")
+                except clients.Refused:
+                    pass
+                check(clients.WebSocket(srv.ws_port).publish("neighbour", b"json")[1] >= 0, "nothing is published over WebSocket")
         finally:
             check(srv.stop() == 0, "it does not stop in good order without %s: %s" % (off, srv.tail(5)))
     srv = server.Gantry(os.path.join(folder, "all"))
