@@ -27,8 +27,8 @@
 #define API_JOBS_KEPT 256u           /* jobs that are kept for the next calls */
 #define API_OUT_KEPT (256u << 10)    /* a buffer for answers that grew over it is given back */
 #define API_ID_SIZE 32u              /* of a message's id that is made here */
-#define API_UNSENT_MAX (16u << 10)   /* bytes of a stream on their way to the socket; beyond: no more messages are asked for */
-#define API_STREAM_CREDIT 16u        /* messages under way from the engine to one stream */
+#define API_UNSENT_MAX (16u << 10)   /* bytes of a stream on their way to the socket, and one event; what may come counts */
+#define API_STREAM_CREDIT 32u        /* messages under way from the engine to one stream */
 #define API_LEASE_MAX_MS INT64_C(43200000)
 #define API_SETTLE_MS 50u            /* so long after a subscription opened it is clear whether queues fall to it */
 #define API_LOOK_MS 100u             /* a poll that does not want to wait looks so long */
@@ -247,8 +247,15 @@ void sse_write(struct api_job *j, struct slice text);
 void sse_end(struct api_job *j);                   /* after it the job has no call */
 /* An event that says why the stream ends, and its end. */
 void sse_fail(struct api_job *j, enum status why);
-/* How many more messages a stream should ask for that waits for so many. */
-uint32_t sse_more(const struct api_job *j, uint32_t waits_for);
+/* What a stream has asked the engine for; zeroed at first. */
+struct sse_flow {
+	uint32_t waits_for;
+	size_t size;                         /* of its events, about */
+};
+/* How many more messages, 'most' of them, to ask for now, so that what may come has room; they are waited for then. */
+uint32_t sse_more(const struct api_job *j, struct sse_flow *f, uint32_t most);
+/* A message that was waited for came, and was so many bytes of the stream. */
+void sse_came(struct sse_flow *f, size_t n);
 
 /* ---- stream.c: a group's, tap.c: a reader's ---- */
 void stream_group_start(struct api_job *j);

@@ -50,9 +50,24 @@ void sse_fail(struct api_job *j, enum status why)
 	sse_end(j);
 }
 
-uint32_t sse_more(const struct api_job *j, uint32_t waits_for)
+uint32_t sse_more(const struct api_job *j, struct sse_flow *f, uint32_t most)
 {
-	if (j->call == NULL || j->call->unsent >= API_UNSENT_MAX || waits_for >= API_STREAM_CREDIT)
+	if (j->call == NULL || j->call->unsent >= API_UNSENT_MAX)
 		return 0;
-	return API_STREAM_CREDIT - waits_for;
+	/* As long as nothing is known of their size two are enough. */
+	size_t size = f->size == 0 ? API_UNSENT_MAX / 2 : f->size, all = (API_UNSENT_MAX - j->call->unsent) / size;
+	all = all < 1 ? 1 : all > API_STREAM_CREDIT ? API_STREAM_CREDIT : all;
+	if (all <= f->waits_for)
+		return 0;
+	uint32_t more = (uint32_t)all - f->waits_for;
+	more = more < most ? more : most;
+	f->waits_for += more;
+	return more;
+}
+
+/* Large ones are believed at once, small ones after a while. */
+void sse_came(struct sse_flow *f, size_t n)
+{
+	f->waits_for--;
+	f->size = n >= f->size ? n : f->size - (f->size - n) / 4;
 }

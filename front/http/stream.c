@@ -40,7 +40,8 @@ struct sse {
 	struct engine_topic topic_get;
 	struct engine_members members;
 	struct list events;              /* struct event, not handled, in order */
-	uint32_t n_events, waits_for;
+	uint32_t n_events;
+	struct sse_flow flow;
 	uint64_t written;                /* bytes in all */
 	int64_t lease_ms;
 	uint64_t beat_ns, extend_ns, forget_ns;
@@ -192,10 +193,8 @@ static void more(struct sse *s)
 
 	if (j == NULL || j->call == NULL || s->closing || !s->begun)
 		return;
-	uint32_t n = sse_more(j, s->waits_for), room = window > s->n_events + s->waits_for ? window - s->n_events - s->waits_for : 0;
-	n = n < room ? n : room;
+	uint32_t busy = s->n_events + s->flow.waits_for, n = sse_more(j, &s->flow, busy < window ? window - busy : 0);
 	if (n > 0) {
-		s->waits_for += n;
 		engine_sub_credit(s->api->engine, &s->sub, n);
 	} else if (s->n_events >= window && s->ack == ACK_EVENT && !s->receipts && j->call->unsent == 0) {
 		end_stream(s);
@@ -245,12 +244,13 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 		settle(s, d->tag, SETTLE_RELEASE);
 		return;
 	}
-	s->waits_for--;
+	uint64_t before = s->written;
 	begin(s);
 	if (message_read(d->record, &m) != ST_OK || message_expired(&m, api_now_ms(s->api)))
 		settle(s, d->tag, SETTLE_ACK);
 	else
 		write_event(s, d, &m);
+	sse_came(&s->flow, (size_t)(s->written - before));
 	more(s);
 }
 
@@ -555,7 +555,7 @@ void stream_group_start(struct api_job *j)
 	s->open.group = s->group;
 	s->open.client_id = j->call->peer;
 	s->open.detach = true;
-	s->waits_for = s->open.credit = API_STREAM_CREDIT < a->conf->http_stream_window ? API_STREAM_CREDIT : a->conf->http_stream_window;
+	s->open.credit = s->flow.waits_for = 1;
 	j->asks += 2; /* the request, and the subscription */
 	engine_sub_open(a->engine, &s->open);
 }

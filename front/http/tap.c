@@ -23,7 +23,7 @@ struct tap {
 	int64_t moment_ms;
 	int32_t queue, queues;           /* of a moment: the next one to ask for */
 	struct buf expr;
-	uint32_t waits_for;
+	struct sse_flow flow;
 	bool opened, closing, begun, wrote;
 };
 
@@ -101,12 +101,10 @@ static void close_sub(struct tap *t)
 
 static void more(struct tap *t)
 {
-	uint32_t n = sse_more(t->job, t->waits_for);
+	uint32_t n = t->closing || !t->begun ? 0 : sse_more(t->job, &t->flow, UINT32_MAX);
 
-	if (t->closing || !t->begun || n == 0)
-		return;
-	t->waits_for += n;
-	engine_sub_credit(t->api->engine, &t->sub, n);
+	if (n > 0)
+		engine_sub_credit(t->api->engine, &t->sub, n);
 }
 
 static void deliver(struct engine_sub *sub, const struct delivery *d)
@@ -114,10 +112,10 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 	struct tap *t = container_of(sub, struct tap, sub);
 	struct api_job *j = t->job;
 	struct message m;
+	size_t size = 0;
 
 	if (t->closing || j->call == NULL)
 		return;
-	t->waits_for--;
 	place(t, d->queue, true)->offset = d->offset + 1;
 	if (message_read(d->record, &m) == ST_OK && !message_expired(&m, api_now_ms(t->api))) {
 		struct buf *b = api_out(t->api);
@@ -126,8 +124,10 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 		api_message(t->api, b, &m, d->topic, 0, NULL, 0);
 		buf_str(b, "\n\n");
 		t->wrote = true;
+		size = b->n;
 		sse_write(j, buf_view(b));
 	}
+	sse_came(&t->flow, size);
 	more(t);
 }
 
