@@ -4,11 +4,11 @@
  */
 /*
  * The WebSocket carrier over libwebsockets: the only file that knows it. The library runs on the process's loop, answers the upgrade (a request that
- * the door has read and put into plain words), unmasks what comes and does the closing handshake. Ours are: reassembling under a limit, frames
- * that go out, pings, stalls and every deadline.
+ * the door has read and put into plain words), unmasks what comes, and answers pings and a peer's close. Ours are: reassembling under a limit,
+ * frames that go out, our own pings and closes, stalls and every deadline.
  *
  *   open      messages flow; 'paused' keeps input back
- *   closing   stream_close was called: the queue is written, then the library is told to close; input is dropped
+ *   closing   stream_close was called: the queue is written, then our close frame; input is dropped
  *   leaving   the closing handshake is under way, whoever began it
  * The connection is freed in the library's last callback for it; closed() is called right before that, and only there.
  *
@@ -38,10 +38,12 @@ enum {
 	OUT_LIMIT = 64 << 20,         /* and beyond which it is cut: answers that nobody reads */
 	REASON_MAX = 120,             /* bytes of a close frame's text; the protocol allows 123 */
 	END_TURNS = 32,               /* turns of the loop in which the library's handles are closed */
+	CLOSE_FRAME = 0x88,           /* FIN and the opcode */
 	CLOSE_UNSUPPORTED = 1003, CLOSE_PROTOCOL = 1002, CLOSE_TOO_BIG = 1009, CLOSE_AWAY = 1001, CLOSE_NORMAL = 1000, CLOSE_OWN = 3000, CLOSE_LAST = 4999,
 };
 #define STALL_NS (30 * SEC_NS)         /* a peer that takes nothing of what is queued for so long is cut */
 #define LINGER_NS (3 * SEC_NS)         /* after stream_close: longest wait for the rest to go, and then for the peer to answer */
+#define ENDING_NS (SEC_NS / 2)         /* the same when the process ends */
 #define WRITES_PER_FLUSH 16            /* of one connection, so that others get their turn */
 
 /* A protocol that is carried, and its name on the wire. */
@@ -68,6 +70,7 @@ struct ws_carrier {
 	struct heap timers;
 	uint8_t *out;                 /* WS_GATHER_MAX: frames on their way into a socket; holds nothing between two writes */
 	const struct ws_arrival *arriving; /* inside the library's adoption of it */
+	bool unlistened;              /* nobody new comes */
 	bool called;                  /* a protocol was called since the turn of what answers */
 	unsigned ending;              /* turns left until the library's second end; 0: not ending */
 	void (*closed)(void *);
@@ -86,7 +89,7 @@ struct conn {
 	const struct carried *carried;
 	struct lws *wsi;
 	struct list link, dirty, resumed, active;
-	bool paused, full, pinged, dead;
+	bool paused, full, pinged, said_goodbye, dead;
 	uint16_t close_code;
 	char *reason;                 /* of closing; may be NULL */
 	enum status why;              /* what closed() will say */
@@ -131,7 +134,14 @@ static void set_timer(struct conn *c)
 		heap_put(&c->carrier->timers, &c->timer, due);
 }
 
-/* The library closes it from its own loop; its last callback frees the connection. */
+/* The library closes it in the next round of the loop, whatever is queued in it; it looks at its timers only when something wakes it. */
+static void close_at_once(struct ws_carrier *k, struct lws *wsi)
+{
+	lws_set_timeout(wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
+	lws_cancel_service(k->lws);
+}
+
+/* The library's last callback frees the connection. */
 static void cut(struct conn *c, enum status why)
 {
 	if (c->dead)
@@ -143,7 +153,7 @@ static void cut(struct conn *c, enum status why)
 	ws_queue_free(&c->out);
 	c->stall_due = c->linger_due = c->proto_due = NEVER;
 	heap_drop(&c->carrier->timers, &c->timer);
-	lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
+	close_at_once(c->carrier, c->wsi);
 }
 
 static void let_go(struct conn *c)
@@ -249,6 +259,25 @@ static bool all_gone(const struct conn *c)
 	return ws_queue_empty(&c->out) && !lws_partial_buffered(c->wsi);
 }
 
+/*
+ * Our own close frame, behind all that was sent. The library can do this too, but Debian's build of it (a debug one, on libuv) closes a second time
+ * "to confirm that it has no problem being called again", and then the frame never goes.
+ */
+static bool say_goodbye(struct conn *c, uint64_t now)
+{
+	size_t n = c->reason != NULL ? strlen(c->reason) : 0;
+	uint8_t frame[4 + REASON_MAX] = {CLOSE_FRAME, (uint8_t)(2 + n), (uint8_t)(c->close_code >> 8), (uint8_t)c->close_code};
+
+	if (n > 0)
+		memcpy(frame + 4, c->reason, n);
+	c->state = CONN_LEAVING;
+	c->said_goodbye = true;
+	c->linger_due = now + (c->carrier->unlistened ? ENDING_NS : LINGER_NS);
+	c->stall_due = NEVER;
+	set_timer(c);
+	return write_raw(c, frame, 4 + n);
+}
+
 static void flush_conn(struct conn *c, uint64_t now)
 {
 	struct ws_carrier *k = c->carrier;
@@ -269,8 +298,8 @@ static void flush_conn(struct conn *c, uint64_t now)
 	}
 	if (all_gone(c)) {
 		c->stall_due = NEVER;
-		if (c->state == CONN_CLOSING)
-			lws_callback_on_writable(c->wsi); /* the library wants to be told from inside */
+		if (c->state == CONN_CLOSING && !say_goodbye(c, now))
+			cut(c, c->why);
 	} else {
 		if (progress || c->stall_due == NEVER)
 			c->stall_due = now + STALL_NS;
@@ -447,31 +476,17 @@ static void conn_gone(struct conn *c)
 	k->n_conns--;
 }
 
-/* The socket takes bytes again, or a close that was asked for can be said. Less than 0 lets the library close. */
-static int writeable(struct conn *c)
+/* The peer's close frame: the answer to ours, and the library may close; or the first one, which it answers, and nothing is sent behind that. */
+static int peer_leaves(struct conn *c)
 {
-	uint64_t now = now_ns(c->carrier);
-
-	if (c->state == CONN_LEAVING)
-		return 0;
-	flush_conn(c, now);
-	if (c->state != CONN_CLOSING || !all_gone(c))
-		return 0;
-	c->state = CONN_LEAVING;
-	c->linger_due = now + LINGER_NS;
-	set_timer(c);
-	lws_close_reason(c->wsi, (enum lws_close_status)c->close_code, (unsigned char *)c->reason, c->reason != NULL ? strlen(c->reason) : 0);
-	return -1;
-}
-
-/* The peer said goodbye: nothing is sent behind that. */
-static void peer_leaves(struct conn *c)
-{
+	if (c->said_goodbye)
+		return -1;
 	c->state = CONN_LEAVING;
 	ws_queue_free(&c->out);
 	c->proto_due = c->stall_due = NEVER;
 	c->linger_due = now_ns(c->carrier) + LINGER_NS;
 	set_timer(c);
+	return 0;
 }
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
@@ -490,10 +505,10 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		(*slot)->pinged = false;
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
-		return writeable(*slot);
-	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-		peer_leaves(*slot);
+		flush_conn(*slot, now_ns(k));
 		return 0;
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		return peer_leaves(*slot);
 	case LWS_CALLBACK_CLOSED:
 		if (*slot != NULL)
 			conn_gone(*slot);
@@ -527,7 +542,7 @@ static void arrived(void *arg, const struct ws_arrival *a)
 	k->arriving = NULL;
 	/* The whole request was there, so it is open now, or it never will be. */
 	if (wsi != NULL && k->n.opened == before)
-		lws_set_timeout(wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
+		close_at_once(k, wsi);
 }
 
 static char lws_words[160]; /* the last that the library complained about while it was made */
@@ -743,6 +758,7 @@ uint64_t ws_carrier_flush(struct ws_carrier *k, uint64_t now)
 void ws_carrier_unlisten(struct ws_carrier *k)
 {
 	CHECK_OBJ(k, CARRIER_MAGIC);
+	k->unlistened = true;
 	if (k->door != NULL)
 		ws_door_shut(k->door);
 	if (k->fd >= 0)
