@@ -148,20 +148,22 @@ static void write_it(struct mq_subscribing *k)
 	mq_persist(k->session, written, k);
 }
 
-bool mq_subscribes_ready(const struct mq *f)
-{
-	LIST_EACH(&f->subscribing, n)
-		if (container_of(n, struct mq_subscribing, link)->stage == READY)
-			return true;
-	return false;
-}
-
-static bool all_open(struct mq_subscribing *k)
+static bool all_open(const struct mq_subscribing *k)
 {
 	for (uint32_t i = 0; i < k->n; i++)
 		if (k->rows[i].reason < MQTT_FAILED && !mq_hub_settled(k->f, k->rows[i].filter.filter))
 			return false;
 	return true;
+}
+
+bool mq_subscribes_ready(const struct mq *f)
+{
+	LIST_EACH(&f->subscribing, n) {
+		const struct mq_subscribing *k = container_of(n, struct mq_subscribing, link);
+		if (k->stage == READY || (k->stage == OPENING && all_open(k)))
+			return true;
+	}
+	return false;
 }
 
 void mq_subscribe_turn(struct mq *f)
