@@ -54,8 +54,8 @@ uint32_t sse_more(const struct api_job *j, struct sse_flow *f, uint32_t most)
 {
 	if (j->call == NULL || j->call->unsent >= API_UNSENT_MAX)
 		return 0;
-	/* As long as nothing is known of their size two are enough. */
-	size_t size = f->size == 0 ? API_UNSENT_MAX / 2 : f->size, all = (API_UNSENT_MAX - j->call->unsent) / size;
+	/* As long as nothing is known of their size one is enough. */
+	size_t size = f->size == 0 ? API_UNSENT_MAX : f->size, all = (API_UNSENT_MAX - j->call->unsent) / size;
 	all = all < 1 ? 1 : all > API_STREAM_CREDIT ? API_STREAM_CREDIT : all;
 	if (all <= f->waits_for)
 		return 0;
