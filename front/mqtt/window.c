@@ -12,6 +12,7 @@
 #include "front/mqtt/mq.h"
 
 #define CAP_MIN 8u
+#define ROOM_MS 5u /* until a session reads on into less than half of its window */
 
 bool mq_window_open(const struct mq_session *s)
 {
@@ -112,7 +113,11 @@ void mq_acked(struct mq_session *s, uint16_t id)
 		s->window.v = NULL;
 		s->window.cap = 0;
 	}
-	if ((!list_empty(&s->behind) || !list_empty(&s->backlog) || s->parked) && s->window.out <= s->conn->receive_max / 2u &&
-	    s->window.out <= s->f->max_inflight / 2)
+	if (list_empty(&s->behind) && list_empty(&s->backlog) && !s->parked)
+		return;
+	/* Half of the room at once, so that a read brings more than one message; less of it after a moment, for who keeps some for long. */
+	if (s->window.out <= s->conn->receive_max / 2u && s->window.out <= s->f->max_inflight / 2)
 		mq_session_wake(s);
+	else if (!heap_has(&s->retry.node))
+		mq_timer_set(s->f, &s->retry, ROOM_MS);
 }
