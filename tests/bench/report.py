@@ -84,6 +84,10 @@ class Results:
         mine, other = self.rate(case), self.rate(case, peer)
         return mine / other if mine and other else None
 
+    def share(self, case, of):
+        mine, other = self.rate(case, of), self.rate(case)
+        return mine / other if mine and other else None
+
     def cases(self):
         seen = []
         for case, _ in self.results:
@@ -107,6 +111,8 @@ GOALS = [
     ("synced sends, 8 connections x 64 in flight: against Apache", lambda r: r.ratio("sync-8x64", "apache"), ">=", 3, "x", True),
     ("page-cache sends, 64 connections: against Apache ASYNC_FLUSH", lambda r: r.ratio("page-64", "apache"), ">=", 2, "x", True),
     ("page-cache sends, 8 connections x 64 in flight: against Apache", lambda r: r.ratio("page-8x64", "apache"), ">=", 3, "x", True),
+    ("HTTP POST of 1 KiB, 64 connections, page cache: share of nginx answering 204", lambda r: r.ratio("http-64", "nginx"), ">=", 0.4, "x", True),
+    ("the same, synced: share of the page-cache rate", lambda r: r.share("http-64", "gantry-sync"), ">=", 0.4, "x", True),
     ("backlog read, pulls of 32 as stock clients send them", lambda r: scaled(r.rate("pull-32"), 1e-6), ">=", 1, "M/s", True),
     ("backlog read, pulls of up to 1024", lambda r: scaled(r.rate("pull-1024"), 1e-6), ">=", 1, "M/s", False),
     ("empty start, exec to first answer", lambda r: r.median("boot-empty", "gantry", "boot_ms"), "<=", 50, "ms", True),
