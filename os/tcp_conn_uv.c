@@ -22,6 +22,7 @@
 enum {
 	REST_SMALL = READ_BYTES / 2, /* a rest up to here is copied in front of the next read */
 	READ_ROUNDS = 4,             /* full buffers read per event, so that others get their turn */
+	UNSENT_MAX = 32 << 10,       /* bytes that the kernel takes of who has an out_max and does not send yet */
 	ENDING_MS = 50,              /* ending: between looks whether the peer has all, and its time to hang up by itself */
 };
 
@@ -75,9 +76,12 @@ void conn_open(struct tcp *t, int fd, const struct stream_ops *ops, void *front,
 	struct sockaddr_storage s;
 	struct tcp_addr peer = {.ip = 0}, local = {.ip = 0};
 	socklen_t n = sizeof(s);
-	int one = 1;
+	int one = 1, unsent = UNSENT_MAX;
 
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	/* A bound on what is queued here means little while the kernel takes megabytes that its peer does not. */
+	if (ops->out_max > 0)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	if (getpeername(fd, (struct sockaddr *)&s, &n) == 0)
 		tcp_addr(&s, &peer);
 	n = sizeof(s);

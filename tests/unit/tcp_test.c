@@ -518,6 +518,34 @@ static void a_protocol_may_want_less_queued_than_the_carrier(void **state)
 	stop(f);
 }
 
+static void what_nobody_takes_does_not_pile_up_in_the_kernel(void **state)
+{
+	enum { NARROW = 10000, PART = 4096, MUCH = 1 << 20 };
+	struct stream_ops ops = echo_ops;
+	uint8_t part[PART] = {0};
+	size_t taken = 0;
+
+	(void)state;
+	ops.out_max = NARROW;
+	struct fixture *f = start_with(NULL, &ops);
+	int fd = client(f->port);
+	UNTIL(f, f->front.opened == 1);
+	/* The client reads nothing. Only what went to the kernel makes room again. */
+	for (int idle = 0; idle < 50 && taken <= MUCH; idle++) {
+		while (stream_room(f->front.stream) > 0) {
+			stream_put(f->front.stream, slice_of(part, PART));
+			taken += PART;
+			idle = 0;
+		}
+		loop_again(&f->loop);
+		uv_run(&f->loop.uv, UV_RUN_NOWAIT);
+		usleep(1000);
+	}
+	assert_in_range(taken, NARROW, MUCH);
+	close(fd);
+	stop(f);
+}
+
 static void paused_input_is_kept_and_offered_again(void **state)
 {
 	enum { N = 50, SIZE = 20000 };
@@ -836,6 +864,7 @@ int main(void)
 		cmocka_unit_test(held_bytes_are_written_in_order_and_let_go),
 		cmocka_unit_test(room_ends_and_comes_back),
 		cmocka_unit_test(a_protocol_may_want_less_queued_than_the_carrier),
+		cmocka_unit_test(what_nobody_takes_does_not_pile_up_in_the_kernel),
 		cmocka_unit_test(paused_input_is_kept_and_offered_again),
 		cmocka_unit_test(the_protocols_deadline_is_kept),
 		cmocka_unit_test(connections_over_the_limit_are_refused),
