@@ -110,6 +110,21 @@ static void expect(struct http_call_rig *c, const char *what)
 		fail_msg("got '%s', expected '%s': %s", bodies(c), what, http_rig_body(c));
 }
 
+static int by_letter(const void *a, const void *b) { return *(const char *)a - *(const char *)b; }
+
+/* Bodies of one letter, in any order: queues do not wait for each other. */
+static void expect_any(struct http_call_rig *c, const char *what)
+{
+	char got[64] = "";
+
+	for (const char *p = bodies(c); *p != '\0'; p++)
+		if (*p != ' ' && strlen(got) < sizeof(got) - 1)
+			strncat(got, p, 1);
+	qsort(got, strlen(got), 1, by_letter);
+	if (strcmp(got, what) != 0)
+		fail_msg("got '%s', expected '%s'", got, what);
+}
+
 /* What a poll of the group gets now. */
 static void left(const char *what)
 {
@@ -484,9 +499,9 @@ static void a_reader_begins_where_it_wants(void **state)
 	int64_t middle = h.r.clock.wall_ms + (int64_t)(h.r.clock.ns / MS_NS);
 	http_rig_run(&h, 1000);
 	publish("3", 0);
-	expect(follow(TAP "?from=earliest", NULL), "1 3 2");
+	expect_any(follow(TAP "?from=earliest", NULL), "123");
 	has(http_rig_body(h.calls[h.n_calls - 1]), "id: 0:");
-	expect(follow(TAP "?from=0:1", NULL), "3 2");
+	expect_any(follow(TAP "?from=0:1", NULL), "23");
 	expect(follow(TAP "?from=0:1,1:1", NULL), "3");
 	expect(follow(TAP "?from=0:2,1:1", NULL), "");
 	snprintf(target, sizeof(target), TAP "?from=%lld", (long long)middle);
@@ -524,7 +539,7 @@ static void a_reader_who_comes_back_misses_nothing(void **state)
 	http_rig_gone(c);
 	publish("3", 0);
 	c = follow(TAP, last);
-	expect(c, "3 2");
+	expect_any(c, "23");
 	strcpy(last, ids[1]);
 	http_rig_restart(&h);
 	publish("4", 1);
