@@ -113,7 +113,7 @@ static void expect(struct http_call_rig *c, const char *what)
 static int by_letter(const void *a, const void *b) { return *(const char *)a - *(const char *)b; }
 
 /* Bodies of one letter, in any order: queues do not wait for each other. */
-static void expect_any(struct http_call_rig *c, const char *what)
+static void gets_all(struct http_call_rig *c, const char *what)
 {
 	char got[64] = "";
 
@@ -499,9 +499,9 @@ static void a_reader_begins_where_it_wants(void **state)
 	int64_t middle = h.r.clock.wall_ms + (int64_t)(h.r.clock.ns / MS_NS);
 	http_rig_run(&h, 1000);
 	publish("3", 0);
-	expect_any(follow(TAP "?from=earliest", NULL), "123");
+	gets_all(follow(TAP "?from=earliest", NULL), "123");
 	has(http_rig_body(h.calls[h.n_calls - 1]), "id: 0:");
-	expect_any(follow(TAP "?from=0:1", NULL), "23");
+	gets_all(follow(TAP "?from=0:1", NULL), "23");
 	expect(follow(TAP "?from=0:1,1:1", NULL), "3");
 	expect(follow(TAP "?from=0:2,1:1", NULL), "");
 	snprintf(target, sizeof(target), TAP "?from=%lld", (long long)middle);
@@ -539,7 +539,7 @@ static void a_reader_who_comes_back_misses_nothing(void **state)
 	http_rig_gone(c);
 	publish("3", 0);
 	c = follow(TAP, last);
-	expect_any(c, "23");
+	gets_all(c, "23");
 	strcpy(last, ids[1]);
 	http_rig_restart(&h);
 	publish("4", 1);
