@@ -227,8 +227,8 @@ static enum status try_put(struct eng *g, const struct engine_cell *r, struct en
 	struct buf items = {0};
 
 	*later = false;
-	if (r->drop && c == NULL) {
-		eng_complete_durable(g, ask); /* the record that dropped it may still be on its way */
+	if (r->drop && c == NULL && clog_visible(&g->clog) == g->clog.tail) { /* else an earlier request may be on its way: behind it, by a record */
+		eng_complete(g, ask, ST_OK);
 		return ST_OK;
 	}
 	enum status st = r->drop ? ST_OK : g->clog.full || g->space_low ? ST_DISK_FULL : check_bounds(g, c, r);
@@ -247,9 +247,9 @@ static enum status try_put(struct eng *g, const struct engine_cell *r, struct en
 	*later = st == ST_BUSY;
 	if (st != ST_OK)
 		return st;
-	if (r->drop)
+	if (r->drop && c != NULL)
 		cell_drop(g, c);
-	else
+	else if (!r->drop)
 		cell_set(g, r->space, r->name, r->value);
 	return ST_OK;
 }

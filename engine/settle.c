@@ -16,10 +16,11 @@
  * the lease was lost in a restart. It begins anew with each start of the engine, at a place that goes with the epoch.
  *
  * A receipt (group, topic, incarnation, tag) holds while its attempt is the message's latest:
- *   the message is leased now:      attempt and turn must be those of that lease, whoever has it
- *   it is not leased, not settled:  the attempt must be the next one: nobody was given it since. So receipts live through a restart, which keeps what
- *                                   was settled and the failed attempts, but no leases. EXTEND takes the lease anew then, if the queue is ours.
- *   else:                           GONE
+ *   it was delivered since the start:  attempt and turn must be those of its latest delivery, whoever has it
+ *   it was not, and is not settled:    the attempt must be the next one. So receipts live through a restart, which keeps what was settled and the
+ *                                      failed attempts, but no leases. EXTEND takes the lease anew then, if the queue is ours.
+ *   else:                              GONE
+ * With FLUSH_ASYNC a message may be lost with the power and leave its offset to another one, which its receipt then names.
  */
 #include "engine/groups.h"
 
@@ -262,8 +263,10 @@ static enum status by_receipt(struct groups_state *gs, const struct engine_settl
 		return ST_GONE;
 	uint64_t offset = tag_offset(c, r->tag);
 	struct item *it = u64map_get(&c->items, offset);
+	if (it != NULL && it->given && item_tag(it) != r->tag)
+		return ST_GONE;
 	if (it != NULL && it->state == ITEM_LEASED)
-		return item_tag(it) == r->tag ? settle_item(it, r->how, r->after_ms) : ST_GONE;
+		return settle_item(it, r->how, r->after_ms);
 	if (it == NULL && (cursor_known(c, offset) || offset >= queue_end(c->topic, c->queue) || offset - c->prefix >= LEASE_WINDOW))
 		return ST_GONE;
 	if (tag_attempt(r->tag) != attempt_bits(it == NULL ? 0 : it->attempts))

@@ -34,7 +34,7 @@ struct checker {
 };
 
 static void submit_topic_get(struct life *l, struct op *op) { engine_topic_get(l->world.engine, &op->u.topic); }
-static void submit_range(struct life *l, struct op *op) { engine_range(l->world.engine, &op->u.range); }
+void submit_range(struct life *l, struct op *op) { engine_range(l->world.engine, &op->u.range); }
 static void submit_pull(struct life *l, struct op *op) { engine_pull(l->world.engine, &op->u.pull); }
 static void submit_offset_get(struct life *l, struct op *op) { engine_offset_get(l->world.engine, &op->u.offset); }
 static void submit_group_get(struct life *l, struct op *op) { engine_group_get(l->world.engine, &op->u.group); }
@@ -517,6 +517,7 @@ static void run_checks(struct checker *c, uint64_t crashed_ns)
 			for (int32_t q = 0; q < QUEUES && l->topics[i].being == PRESENT; q++)
 				check_offset(c, g, i, q, crashed_ns);
 	}
+	cell_check(l, c->lossy);
 	for (int i = 0; i < TOPICS; i++)
 		for (int q = 0; q < QUEUES; q++)
 			mem_free(c->scans[i][q].positions);
@@ -530,6 +531,7 @@ void check_all(struct life *l, enum sim_crash how, uint64_t crashed_ns)
 	if (c.lossy)
 		forgive(l);
 	lease_recovered(l, c.lossy, crashed_ns);
+	tap_recovered(l, c.lossy);
 	run_checks(&c, crashed_ns);
 }
 

@@ -106,6 +106,9 @@ static void random_conf(struct life *l, struct engine_conf *c, struct sim_disk_c
 	c->reserved_ms = 0;
 	c->lease_ms = 1000;
 	c->young_bytes = 100000;
+	c->feed_linger_ms = (uint32_t)below(l, 2) * (uint32_t)below(l, 3000);
+	if (one_in(l, 4))
+		c->max_cells = CELL_SPACES * CELLS - 3;
 	for (unsigned i = 0; i < ARRAY_LEN(c->delay_ms); i++)
 		c->delay_ms[i] = 20 + i * i * 20;
 	l->uniform = one_in(l, 5);
@@ -227,6 +230,7 @@ static void end_life(struct life *l)
 	sim_world_run(&l->world, QUIET_NS);
 	MUST(l, list_empty(&l->ops), "%u requests are not answered on a healthy disk", l->n_ops);
 	check_end(l, false);
+	tap_drain(l);
 	lease_drain(l);
 	check_end(l, true);
 	if (one_in(l, 2)) {
@@ -253,6 +257,7 @@ static void life_fini(struct life *l)
 		for (int t = 0; t < TOPICS; t++)
 			for (int q = 0; q < QUEUES; q++)
 				mem_free(l->offsets[g][t][q].history);
+	cell_fini(l);
 	sim_world_fini(&l->world);
 	mem_free(l->msgs);
 	buf_fini(&l->body);

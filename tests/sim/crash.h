@@ -14,7 +14,7 @@
  *   - the log (read from the disk's files) and what pulls return are the same;
  *   - a committed offset is one that was committed since the last that was known to be durable;
  *   - topics and groups exist as they were answered to exist;
- *   - leases: see lease.c; native clients: see native.h;
+ *   - leases and receipts: see lease.c; taps: tap.c; cells: cell.c; native clients: native.h;
  *   - a delayed message is delivered once, and not early; a message that was sent back comes back once.
  */
 #ifndef TESTS_SIM_CRASH_H
@@ -26,7 +26,7 @@
 #include "base/obj.h"
 #include "tests/sim/world.h"
 
-enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 50, SUBS = 3, CLIENTS = 4 };
+enum { TOPICS = 5, QUEUES = 4, GROUPS = 3, MEMBERS = 4, SENDERS = 50, SUBS = 3, CLIENTS = 4, TAPS = 4, CELL_SPACES = 2, CELLS = 5, RECEIPTS = 64 };
 
 struct options {
 	uint64_t seed;
@@ -62,6 +62,9 @@ struct message {
 	int64_t stored_ms; /* of a delayed one: when it was parked */
 	uint64_t parked;   /* of a delayed one: its position in the schedule topic */
 	uint64_t lease_ns; /* when it was settled */
+	uint64_t lease_tag; /* of its latest delivery to the lease group */
+	uint64_t given_ns; /* when that was */
+	unsigned lease_run; /* the run of the engine that made it */
 	uint32_t dead;     /* scratch of a check: how often it lies in the lease group's dead-letter topic */
 	uint32_t found;    /* scratch of a check: how often */
 	uint32_t backs_sure[GROUPS], backs_unsure[GROUPS]; /* times that it was sent back for a group */
@@ -97,7 +100,7 @@ struct offset_model {
 
 struct life;
 struct native;
-enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_MEMBERS, OP_OTHER };
+enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_MEMBERS, OP_CELLS, OP_OTHER };
 
 struct op {
 	struct list link;
@@ -137,6 +140,8 @@ struct op {
 		struct engine_sub_open sub;
 		struct engine_settle settle;
 		struct engine_members members;
+		struct engine_cell cell;
+		struct engine_cells cells;
 	} u;
 };
 
@@ -144,15 +149,45 @@ enum sub_state { SUB_OFF, SUB_ON, SUB_ENDING };
 struct lease_out {
 	uint64_t tag, id;
 };
+/* What is left of a delivery whose subscription was detached. */
+struct receipt {
+	uint64_t tag, id;
+	int topic;
+	uint32_t topic_life;
+};
 struct sub_model {
 	struct engine_sub sub;
 	struct life *life;
 	enum sub_state state;
 	int topic;
 	bool eager;             /* acknowledges all at once */
+	bool detach;
 	uint64_t credit;        /* granted and not used */
 	struct lease_out out[64]; /* delivered and not settled */
 	size_t n_out;
+};
+
+/* A tap; at 'next' it stands in each queue. */
+struct tap_model {
+	struct engine_sub sub;
+	struct life *life;
+	enum sub_state state;
+	bool open;              /* its open was answered */
+	bool resumes;           /* its next life begins where this one ends */
+	int topic;
+	uint32_t topic_life;
+	uint64_t credit;
+	uint64_t next[QUEUES];
+};
+struct cell_put {
+	uint64_t id;            /* 0: dropped */
+	uint32_t size;
+	bool answered, refused, unsure;
+};
+/* What was put into a cell, oldest first; the first is what was there at the last check. */
+struct cell_model {
+	struct cell_put *history;
+	size_t n, cap;
 };
 
 struct life {
@@ -169,6 +204,11 @@ struct life {
 	bool joined[MEMBERS];
 	bool sender_busy[SENDERS];
 	struct sub_model subs[SUBS], drains[TOPICS];
+	struct receipt receipts[RECEIPTS];
+	size_t n_receipts;
+	struct tap_model taps[TAPS];
+	struct cell_model cells[CELL_SPACES][CELLS];
+	uint64_t cell_id;
 	struct list ops;
 	struct buf body, props;
 	unsigned n_ops;
@@ -218,7 +258,20 @@ void lease_recovered(struct life *l, bool lossy, uint64_t crashed_ns);
 /* Takes and acknowledges all that is left. */
 void lease_drain(struct life *l);
 
+/* tap.c */
+void tap_step(struct life *l);
+void tap_crashed(struct life *l);
+void tap_recovered(struct life *l, bool lossy);
+/* Lets all come to their queues' ends, and ends them. */
+void tap_drain(struct life *l);
+
+/* cell.c */
+void cell_step(struct life *l);
+void cell_check(struct life *l, bool lossy);
+void cell_fini(struct life *l);
+
 /* check.c */
+void submit_range(struct life *l, struct op *op);
 void check_all(struct life *l, enum sim_crash how, uint64_t crashed_ns);
 void check_end(struct life *l, bool drained); /* nothing is under way any more, and all delays are over */
 

@@ -574,7 +574,7 @@ void work_step(struct life *l)
 		return;
 	if (one_in(l, 4))
 		native_step(l);
-	switch (below(l, 22)) {
+	switch (below(l, 25)) {
 	case 0:
 		if (topic != TOPICS - 1)
 			ask_topic(l, topic, t->being == PRESENT && one_in(l, 12));
@@ -588,6 +588,9 @@ void work_step(struct life *l)
 	case 7: ask_send_back(l); break;
 	case 8:
 	case 9: lease_step(l); break;
+	case 10:
+	case 11: tap_step(l); break;
+	case 12: cell_step(l); break;
 	default:
 		if (topic != TOPICS - 1 && t->being == ABSENT)
 			ask_topic(l, topic, false);
@@ -618,7 +621,7 @@ void op_lost(struct op *op)
 		t->busy = t->dropping = false;
 		t->maybe = (uint32_t)u64_max(t->maybe, t->asked);
 	}
-	if (op->kind == OP_MEMBERS)
+	if (op->kind == OP_MEMBERS || op->kind == OP_CELLS)
 		mem_free(op->arg);
 	op_free(op);
 }
@@ -634,6 +637,7 @@ void work_crashed(struct life *l)
 		l->topics[i].busy = l->topics[i].dropping = false;
 	}
 	lease_crashed(l);
+	tap_crashed(l);
 	memset(l->sender_busy, 0, sizeof(l->sender_busy));
 	memset(l->members, 0, sizeof(l->members));
 	memset(l->joined, 0, sizeof(l->joined));

@@ -250,6 +250,16 @@ static void what_is_released_counts_for_nothing(void **state)
 	assert_texts(&s, "a");
 	assert_int_equal(s.v[0].attempt, 1);
 	assert_int_equal(rig_receipt(&r, "g", "t", 0, t.v[1].tag, SETTLE_ACK, 0), ST_GONE);
+	struct prng torn;
+	prng_init(&torn, 3);
+	rig_crash(&r, &torn);
+	rig_sub_free(&t);
+	assert_int_equal(rig_subscribe(&r, &t, &o), ST_OK);
+	rig_turns(&r, 10);
+	rig_unsubscribe(&r, &t);
+	assert_int_equal(by(&r, &s, 0, SETTLE_ACK, 0), ST_GONE); /* somebody had it since, although nobody has it now */
+	rig_sub_free(&s);
+	s = poll(&r, 1);
 	assert_int_equal(by(&r, &s, 0, SETTLE_ACK, 0), ST_OK);
 	rig_sub_free(&s);
 	rig_sub_free(&t);
