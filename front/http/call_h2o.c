@@ -83,6 +83,11 @@ static void stirs(h2o_socket_t *sock, const char *err)
 
 	CHECK_OBJ(c, CONN_MAGIC);
 	(void)err;
+	/* Most often the answer is out, the library is about to hear of it, and this is the next request. */
+	if (c->finished && !c->stirred) {
+		c->stirred = true;
+		return;
+	}
 	n = recv(h2o_socket_get_fd(sock), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -322,7 +327,7 @@ int call_begin(h2o_handler_t *self, h2o_req_t *req)
 	struct conn **tag = h2o_mem_alloc_shared(&req->pool, sizeof(*tag), forgotten);
 	*tag = c;
 	c->req = req;
-	c->begun = c->finished = c->flying_now = false;
+	c->begun = c->finished = c->flying_now = c->stirred = false;
 	c->flown = c->flight = 0;
 	c->generator = (h2o_generator_t){.proceed = sent};
 	c->call = (struct http_call){

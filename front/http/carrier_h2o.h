@@ -88,6 +88,7 @@ struct conn {
 	h2o_generator_t generator;
 	bool begun;               /* the library has the answer's head */
 	bool finished;            /* the interface has said its last word, or was told that the caller is gone */
+	bool stirred;             /* something happened on the socket while the answer was on its way */
 	bool flying_now;          /* the library has bytes that it did not confirm */
 	struct buf queue;         /* bytes of the answer that nobody has given to the library */
 	struct buf flying;        /* those it has, or gets next; from flown on */
