@@ -522,7 +522,7 @@ def garbage_frames(dice):
 
 
 def malformed(folder):
-    """Nonsense on both ports: each connection is answered or closed, neighbours notice nothing, nothing is leaked."""
+    """Nonsense on every port: each connection is answered or closed, neighbours notice nothing, nothing is leaked."""
     seed = random.SystemRandom().randrange(1 << 31)
     dice = random.Random(seed)
     srv = server.Gantry(folder)
@@ -543,7 +543,7 @@ def malformed(folder):
         t = threading.Thread(target=neighbour)
         t.start()
         files, count, held = open_files(srv), 0, []
-        for port in (srv.port, srv.ns_port, srv.port - 2):
+        for port in (srv.port, srv.ns_port, srv.port - 2, srv.http_port, srv.mqtt_port, srv.ws_port):
             for data in garbage_frames(dice):
                 count += 1
                 try:
