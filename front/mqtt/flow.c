@@ -312,7 +312,8 @@ void mq_flows_away(struct mq_session *s)
 
 void mq_session_wake(struct mq_session *s)
 {
-	if (!list_linked(&s->work))
+	/* A read that ends after its session holds the last of it. */
+	if (!s->dropped && !list_linked(&s->work))
 		list_push(&s->f->work, &s->work);
 }
 
@@ -429,7 +430,7 @@ static void sought(struct engine_ask *a, enum status st)
 	} else if (k->flow != NULL && (st == ST_NO_TOPIC || st == ST_NO_QUEUE)) {
 		mq_flow_free(k->flow);
 		mq_session_wake(s);
-	} else if (st != ST_CLOSED) {
+	} else if (st != ST_CLOSED && !s->dropped) {
 		mq_timer_set(k->f, &s->retry, RETRY_MS);
 	}
 	read_free(k);
