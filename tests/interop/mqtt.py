@@ -200,6 +200,24 @@ def run_js(name, url, folder, run, options, result):
             result.line("FAIL %s.driver ended with %d after %d cases" % (name, p.returncode, said))
 
 
+def kill_case(v, run, result):
+    folder = os.path.join(BUILD, "kill-v%d" % v)
+    shutil.rmtree(folder, ignore_errors=True)
+    srv = server.Gantry(folder)
+    run_case(Env(srv, run, "kill-v%d" % v, False), "kill.sessions-and-retained-v%d" % v, kill.sessions_and_retained, v, result=result)
+    srv.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def together(work):
+    """All at once: every case has names of its own."""
+    threads = [threading.Thread(target=w) for w in work]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="gantry", choices=("gantry", "mosquitto"))
@@ -218,25 +236,26 @@ def main():
     chosen = lambda name: not options.cases or any(c in name for c in options.cases.split(","))  # noqa: E731
     try:
         srv.start()
-        todo = [("paho." + n, f, (v,), g) for n, f, v, g in rig.CASES if "paho" in wanted]
-        todo += [("tools." + n, f, (v,), g) for n, f, v, g in tools.CASES if "tools" in wanted]
-        for label, f, args, own in todo:
-            if chosen(label) and not (own and mosquitto):
-                run_case(Env(srv, run, label.split(".")[1], mosquitto), label, f, *args, result=result)
+        todo = [("paho." + n, f, v, own) for n, f, v, own in rig.CASES] + [("tools." + n, f, v, own) for n, f, v, own in tools.CASES]
+        todo = [t for t in todo if t[0].split(".")[0] in wanted and chosen(t[0]) and not (t[3] and mosquitto)]
+
+        def some(group, version):
+            for label, f, v, _ in todo:
+                if label.startswith(group) and v == version:
+                    run_case(Env(srv, run, label.split(".")[1], mosquitto), label, f, v, result=result)
+
+        work = [lambda g=g, v=v: some(g, v) for g in ("paho", "tools") for v in (4, 5)]
         if "js" in wanted:
-            run_js("js", "mqtt://127.0.0.1:%d" % srv.mqtt_port, folder, run, options, result)
+            work.append(lambda: run_js("js", "mqtt://127.0.0.1:%d" % srv.mqtt_port, folder, run, options, result))
         if "ws" in wanted:
-            run_js("ws", "ws://127.0.0.1:%d/mqtt" % srv.ws_port, folder, run, options, result)
+            work.append(lambda: run_js("ws", "ws://127.0.0.1:%d/mqtt" % srv.ws_port, folder, run, options, result))
+        together(work)
         if not srv.alive():
             result.line("FAIL server.alive it is not there at the end: " + srv.tail().replace("\n", " | "))
         elif srv.stop() != 0:
             result.line("FAIL server.stop it did not stop well: " + srv.tail().replace("\n", " | "))
         if "kill" in wanted and not mosquitto:
-            for v in (4, 5):
-                shutil.rmtree(data, ignore_errors=True)
-                srv = server.Gantry(data)
-                run_case(Env(srv, run, "kill-v%d" % v, False), "kill.sessions-and-retained-v%d" % v, kill.sessions_and_retained, v, result=result)
-                srv.kill()
+            together([lambda v=v: kill_case(v, run, result) for v in (4, 5)])
     except server.Broken as e:
         result.line("FAIL server.start " + str(e).replace("\n", " | "))
     finally:

@@ -68,7 +68,7 @@ async function limited(promise, what, ms = COME_MS) {
 }
 
 async function connect(version, options = {}) {
-	const clientId = options.clientId ?? `${prefix}-js-${++serial}`;
+	const clientId = options.clientId ?? `${prefix}-${name}-${++serial}`;
 	const c = mqtt.connect(url, { protocolVersion: version, reconnectPeriod: 0, connectTimeout: COME_MS, ...options, clientId });
 	const client = new Client(c);
 	clients.push(client);
@@ -131,7 +131,7 @@ const cases = {
 		await late.quiet();
 	},
 	async "offline-messages"(v, t) {
-		const session = { clientId: `${prefix}-${t}`, clean: false, properties: v === 5 ? { sessionExpiryInterval: 300 } : undefined };
+		const session = { clientId: `${t}-session`, clean: false, properties: v === 5 ? { sessionExpiryInterval: 300 } : undefined };
 		let s = await connect(v, session);
 		equal(s.connack.sessionPresent, false, "session present");
 		await s.subscribe(`${t}/#`);
@@ -148,7 +148,7 @@ const cases = {
 	},
 	// What MQTT.js keeps for a broken connection it sends again: every message arrives, whatever was cut.
 	async "cut-and-resumed"(v, t) {
-		const session = (id) => ({ clientId: `${prefix}-${id}-${t}`, clean: false, reconnectPeriod: 50, properties: v === 5 ? { sessionExpiryInterval: 300 } : undefined });
+		const session = (id) => ({ clientId: `${t}-${id}`, clean: false, reconnectPeriod: 50, properties: v === 5 ? { sessionExpiryInterval: 300 } : undefined });
 		const [pub, s] = [await connect(v, session("p")), await connect(v, session("s"))];
 		await s.subscribe(t);
 		const all = [];
