@@ -65,7 +65,7 @@ unsigned http_head_lines(struct slice head)
 /* Takes the next line off, without its CRLF. False: a line that ends otherwise, or a control character in it. */
 static bool next_line(struct slice *rest, struct slice *ret)
 {
-	const uint8_t *lf = memchr(rest->p, '\n', rest->n);
+	const uint8_t *lf = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
 
 	if (lf == NULL || lf == rest->p || lf[-1] != '\r')
 		return false;
