@@ -50,7 +50,12 @@ static void out_send(struct stream *base, const struct piece *v, unsigned n)
 
 static size_t out_room(struct stream *base)
 {
-	return container_of(base, struct fake_stream, base)->room;
+	struct fake_stream *s = container_of(base, struct fake_stream, base);
+
+	if (!s->real)
+		return s->room;
+	s->full = s->full || s->out.n >= s->room;
+	return s->out.n >= s->room ? 0 : s->room - s->out.n;
 }
 
 static void out_pause(struct stream *base, bool pause)
@@ -100,6 +105,14 @@ void fake_stream_step(struct fake_stream *s)
 	offer(s);
 	if (s->close_asked && !s->closed)
 		fake_stream_hangup(s, s->why);
+}
+
+void fake_stream_taken(struct fake_stream *s)
+{
+	if (!s->full || s->closed || s->close_asked || s->out.n > s->room / 2)
+		return;
+	s->full = false;
+	s->ops->drained(s->conn);
 }
 
 void fake_stream_hangup(struct fake_stream *s, enum status why)

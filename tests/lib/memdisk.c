@@ -372,6 +372,15 @@ uint8_t *memdisk_bytes(struct memdisk *m, const char *path, size_t *ret_n)
 	return f->now.p;
 }
 
+void memdisk_each(struct memdisk *m, void (*each)(const char *path, void *arg), void *arg)
+{
+	LIST_EACH(&m->files, l) {
+		struct memfile *f = container_of(l, struct memfile, link);
+		if (f->name != NULL)
+			each(f->name, arg);
+	}
+}
+
 void memdisk_put(struct memdisk *m, const char *path, const void *p, size_t n)
 {
 	struct memfile *f = find(m, path);

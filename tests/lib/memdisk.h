@@ -36,6 +36,8 @@ void memdisk_run(struct memdisk *m);
 void memdisk_crash(struct memdisk *m, struct prng *r);
 /* The bytes of a file as they are; NULL when there is none. */
 uint8_t *memdisk_bytes(struct memdisk *m, const char *path, size_t *ret_n);
+/* Each file that has a name. */
+void memdisk_each(struct memdisk *m, void (*each)(const char *path, void *arg), void *arg);
 /* Makes the file hold these bytes, durable. */
 void memdisk_put(struct memdisk *m, const char *path, const void *p, size_t n);
 
