@@ -50,6 +50,7 @@ enum {
 	FEED_MAX = 8 << 10,       /* bytes of further requests that are given to the library at once */
 	HEAD_LIMIT = 400 << 10,   /* the library refuses longer ones itself */
 	LINGER_BYTES = 64 << 20,
+	UNSENT_MAX = 32 << 10,    /* bytes that the kernel keeps for one that takes nothing: without a limit it would be megabytes each */
 	ACCEPTS_MAX = 64,         /* connections that are taken in one go */
 };
 #define LINGER_NS (2 * SEC_NS)

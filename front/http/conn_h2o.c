@@ -343,7 +343,7 @@ static void name_peer(struct conn *c, const struct sockaddr *peer)
 void conn_accept(struct http *f, int fd, const struct sockaddr *peer, bool tls)
 {
 	struct conn *c = mem_new(sizeof(*c));
-	int on = 1;
+	int on = 1, unsent = UNSENT_MAX;
 
 	c->magic = CONN_MAGIC;
 	c->front = f;
@@ -354,6 +354,7 @@ void conn_accept(struct http *f, int fd, const struct sockaddr *peer, bool tls)
 	list_init(&c->suspect);
 	name_peer(c, peer);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	c->sock = h2o_evloop_socket_create(f->loop, fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
 	c->sock->on_close.cb = closed;
 	c->sock->on_close.data = c;
