@@ -522,6 +522,7 @@ static void join_tail(struct tap *t)
 	t->at_tail = true;
 	list_remove(&t->link);
 	list_push(&ts->tail, &t->link);
+	log_trace(t->gs->eng->log, "tap", "topic=%s event=at-tail", ts->topic->name);
 }
 
 static bool wants(const struct tap *t, const struct hand_queue *h, const struct qentry *e)
@@ -603,6 +604,8 @@ static enum status hand_choose(struct taps *ts, struct hand_queue **ret, struct 
 static void hand_out(struct taps *ts, struct hand_queue *h, const struct qentry *e, struct blob *blob, struct slice bytes, struct budget *b)
 {
 	struct delivery d = {.record = bytes, .blob = blob, .topic = topic_name(ts->topic), .queue = h->id, .offset = h->next, .attempt = 1};
+	uint64_t given = ts->gs->eng->stats[STAT_MESSAGES_OUT_TOTAL];
+	unsigned left = 0;
 	struct list passed, *n;
 
 	list_init(&passed);
@@ -612,6 +615,7 @@ static void hand_out(struct taps *ts, struct hand_queue *h, const struct qentry 
 			list_push(&passed, n);
 		} else if (t->credit == 0) {
 			leave_tail(t);
+			left++;
 		} else {
 			list_push(&passed, n);
 			give(t, &d);
@@ -619,6 +623,8 @@ static void hand_out(struct taps *ts, struct hand_queue *h, const struct qentry 
 		spend(b, 1);
 	}
 	list_move(&ts->tail, &passed);
+	given = ts->gs->eng->stats[STAT_MESSAGES_OUT_TOTAL] - given;
+	log_trace(ts->gs->eng->log, "tap", "queue=%d offset=%llu given=%llu left-behind=%u", h->id, (unsigned long long)h->next, (unsigned long long)given, left);
 	if (bytes.n > 0)
 		spend(b, bytes.n / TAP_UNIT_BYTES);
 	h->next++;
@@ -715,6 +721,7 @@ static bool tap_give(struct tap *t, uint32_t queue, const struct qentry *e, stru
 	struct delivery d = {.record = bytes, .blob = blob, .topic = topic_name(ts->topic), .queue = (int32_t)queue, .offset = t->next[queue]++,
 		.attempt = 1};
 	spend(b, bytes.n / TAP_UNIT_BYTES);
+	log_trace(g->log, "tap", "queue=%u offset=%llu event=from-log", queue, (unsigned long long)d.offset);
 	give(t, &d);
 	blob_drop(blob);
 	return !t->over;

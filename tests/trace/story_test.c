@@ -140,6 +140,100 @@ static void test_retention(void **state)
 	trace_fini(&t);
 }
 
+/* A subscription whose deliveries are lines. */
+struct story_tap {
+	struct engine_sub sub;
+	struct engine_sub_open open;
+	struct trace *t;
+	const char *name;
+};
+
+static void tap_opened(struct engine_ask *a, enum status st)
+{
+	struct story_tap *s = container_of(a, struct story_tap, open.ask);
+	log_trace(&s->t->w.log.base, "client", "< %s %s", s->name, status_name(st));
+}
+
+static void tap_given(struct engine_sub *sub, const struct delivery *d)
+{
+	struct story_tap *s = container_of(sub, struct story_tap, sub);
+	log_trace(&s->t->w.log.base, "client", "< %s offset=%llu", s->name, (unsigned long long)d->offset);
+}
+
+static void tap_over(struct engine_sub *sub, enum status st)
+{
+	struct story_tap *s = container_of(sub, struct story_tap, sub);
+	log_trace(&s->t->w.log.base, "client", "< %s ended %s", s->name, status_name(st));
+}
+
+static void open_tap(struct trace *t, struct story_tap *s, const char *name, enum sub_start start, uint32_t credit)
+{
+	*s = (struct story_tap){.sub = {.deliver = tap_given, .ended = tap_over}, .t = t, .name = name};
+	s->open = (struct engine_sub_open){.ask = {.done = tap_opened}, .sub = &s->sub, .topic = SLICE_LIT(TRACE_TOPIC), .tap = true, .start = start,
+		.credit = credit};
+	log_trace(&t->w.log.base, "client", "> %s", name);
+	engine_sub_open(t->w.engine, &s->open);
+}
+
+/* One look at each message for all at the tail; who has no credit stays behind, reads what it missed by itself, and comes back. */
+static void test_taps_fan_out_and_catch_up(void **state)
+{
+	struct trace t;
+	struct trace_send a, b, c;
+	struct story_tap fast, slow;
+	(void)state;
+	trace_init(&t);
+	trace_open(&t);
+	open_tap(&t, &fast, "fast", SUB_START_LAST, 9);
+	open_tap(&t, &slow, "slow", SUB_START_LAST, 1);
+	trace_run(&t, 10);
+	trace_send(&t, &a, "a", 100, "");
+	trace_send(&t, &b, "b", 100, "");
+	trace_run(&t, 20);
+	log_trace(&t.w.log.base, "client", "> slow credit=5");
+	engine_sub_credit(t.w.engine, &slow.sub, 5);
+	trace_run(&t, 10);
+	trace_send(&t, &c, "c", 100, "");
+	trace_run(&t, 20);
+	engine_sub_close(t.w.engine, &fast.sub);
+	trace_run(&t, 10);
+	trace_expect(&t,
+		"[   0] client > fast\n"
+		"[   0] client > slow\n"
+		"[   0] client < fast OK\n"
+		"[   0] client < slow OK\n"
+		"[   0] tap topic=orders event=at-tail\n"
+		"[   0] tap topic=orders event=at-tail\n"
+		"[  10] client > a\n"
+		"[  10] client > b\n"
+		"[  10] clog write from=347 to=865\n"
+		"[  10] clog sync to=865\n"
+		"[  20] clog durable to=865\n"
+		"[  20] append visible to=865 records=2\n"
+		"[  20] client < a OK offset=0 durable=1\n"
+		"[  20] client < b OK offset=1 durable=1\n"
+		"[  20] client < fast offset=0\n"
+		"[  20] client < slow offset=0\n"
+		"[  20] tap queue=0 offset=0 given=2 left-behind=0\n"
+		"[  20] client < fast offset=1\n"
+		"[  20] tap queue=0 offset=1 given=1 left-behind=1\n"
+		"[  30] client > slow credit=5\n"
+		"[  30] tap queue=0 offset=1 event=from-log\n"
+		"[  30] client < slow offset=1\n"
+		"[  30] tap topic=orders event=at-tail\n"
+		"[  40] client > c\n"
+		"[  40] clog write from=865 to=1124\n"
+		"[  40] clog sync to=1124\n"
+		"[  50] clog durable to=1124\n"
+		"[  50] append visible to=1124 records=1\n"
+		"[  50] client < c OK offset=2 durable=1\n"
+		"[  50] client < fast offset=2\n"
+		"[  50] client < slow offset=2\n"
+		"[  50] tap queue=0 offset=2 given=2 left-behind=0\n"
+		"[  60] client < fast ended CLOSED\n");
+	trace_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -147,6 +241,7 @@ int main(void)
 		cmocka_unit_test(test_a_delay_is_parked_and_copied),
 		cmocka_unit_test(test_a_snapshot),
 		cmocka_unit_test(test_retention),
+		cmocka_unit_test(test_taps_fan_out_and_catch_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
