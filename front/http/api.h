@@ -26,6 +26,7 @@
 #define API_PROPS_MAX 128u           /* user properties of one request's options */
 #define API_JOBS_KEPT 256u           /* jobs that are kept for the next calls */
 #define API_OUT_KEPT (256u << 10)    /* a buffer for answers that grew over it is given back */
+#define API_ANSWER_BYTES (4u << 20)  /* of records in one answer; and one more */
 #define API_ID_SIZE 32u              /* of a message's id that is made here */
 #define API_UNSENT_MAX (16u << 10)   /* bytes of a stream on their way to the socket, and one event; what may come counts */
 #define API_STREAM_CREDIT 32u        /* messages under way from the engine to one stream */

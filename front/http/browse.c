@@ -10,7 +10,6 @@
 
 #include "front/http/api.h"
 
-#define BROWSE_BYTES (4u << 20)      /* of records from one queue */
 #define BROWSE_QUEUES 256u           /* that are read for one answer */
 
 struct kept {
@@ -53,18 +52,23 @@ static int in_time(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Keeps the newest ones, in order. */
+/* Keeps the newest ones, in order. What begins at an offset stays as it was pulled: it goes on at 'next'. */
 static void trim(struct browse *b)
 {
+	size_t drop = b->n, bytes = 0;
+
+	if (b->has_from)
+		return;
 	if (b->n > 1)
 		qsort(b->v, b->n, sizeof(*b->v), in_time);
-	if (b->n <= b->max)
+	while (drop > 0 && b->n - drop < b->max && bytes < API_ANSWER_BYTES)
+		bytes += b->v[--drop].blob->n;
+	if (drop == 0)
 		return;
-	size_t drop = b->n - b->max;
 	for (size_t i = 0; i < drop; i++)
 		blob_drop(b->v[i].blob);
-	memmove(b->v, b->v + drop, b->max * sizeof(*b->v));
-	b->n = b->max;
+	memmove(b->v, b->v + drop, (b->n - drop) * sizeof(*b->v));
+	b->n -= drop;
 }
 
 static void finish(struct api_job *j)
@@ -133,7 +137,7 @@ static void pull(struct api_job *j, uint64_t from)
 	r->queue = b->queue++;
 	r->from = from;
 	r->max_msgs = b->max;
-	r->max_bytes = BROWSE_BYTES;
+	r->max_bytes = API_ANSWER_BYTES;
 	r->has_expr = true;
 	r->expr = buf_view(&b->expr);
 	r->commit = -1;

@@ -33,6 +33,7 @@ struct poll {
 	uint64_t wait_ms;
 	struct got *v;
 	unsigned n, max;
+	size_t bytes;                    /* of their records */
 };
 
 static struct api_receipt receipt_of(const struct poll *p, uint64_t tag)
@@ -120,8 +121,11 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 		engine_sub_credit(p->api->engine, sub, 1);
 		return;
 	}
+	p->bytes += d->record.n;
 	p->v[p->n++] = (struct got){blob_hold(d->blob), d->record, d->tag, d->attempt, api_now_ms(p->api) + d->lease_ms};
 	api_ready(p->job);
+	if (p->bytes >= API_ANSWER_BYTES)
+		close_sub(p); /* what else is on its way goes back, for the next one who asks */
 }
 
 static void ended(struct engine_sub *sub, enum status why)

@@ -14,13 +14,15 @@ static void found(struct engine_ask *ask, enum status st)
 {
 	struct api_job *j;
 	struct message m;
+	size_t bytes = 0;
 	bool any = false;
 
 	if (api_asked(ask, &j) && !(st != ST_NOT_FOUND && api_failed(j, st))) {
 		const struct engine_find *r = &j->u.find;
 		struct buf *b = api_out(j->api);
 		buf_str(b, "{\"messages\":[");
-		for (unsigned i = 0; st == ST_OK && i < r->count; i++) {
+		for (unsigned i = 0; st == ST_OK && i < r->count && bytes < API_ANSWER_BYTES; i++) {
+			bytes += r->pieces[i].bytes.n;
 			if (message_read(r->pieces[i].bytes, &m) != ST_OK)
 				continue;
 			buf_str(b, any ? "," : "");

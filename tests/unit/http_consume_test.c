@@ -173,6 +173,33 @@ static void a_poll_takes_no_more_than_it_asked_for(void **state)
 	expect("max=2", "3");
 }
 
+static void an_answer_has_a_size(void **state)
+{
+	char *body = mem_new(60001);
+	size_t got = 0;
+	unsigned polls = 0;
+
+	(void)state;
+	memset(body, 'x', 60000);
+	for (unsigned i = 0; i < 90; i++)
+		publish(body, "");
+	for (; got < 90 && polls < 20; polls++) {
+		struct http_call_rig *c = http_rig_ask(&h, "GET", POLL "?max=100", NULL, NULL);
+		json_t *j = json_loads(http_rig_body(c), 0, NULL), *v = json_object_get(j, "messages"), *m;
+		size_t i;
+		assert_true(c->body.n < (4u << 20) + (1u << 17));
+		json_array_foreach(v, i, m)
+			assert_int_equal(json_integer_value(json_object_get(m, "attempt")), 1);
+		got += json_array_size(v);
+		json_decref(j);
+		fresh();
+	}
+	assert_int_equal(got, 90);
+	const char *newest = ask(200, "GET", "/v1/topics/t/messages?max=90", NULL, NULL);
+	assert_true(strlen(newest) < (4u << 20) + (1u << 17));
+	mem_free(body);
+}
+
 static void a_poll_gets_only_its_tags(void **state)
 {
 	(void)state;
@@ -492,7 +519,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(a_poll_gives_what_is_there), T(a_poll_waits_for_the_first_message), T(a_poll_ends_in_time_with_nothing),
-		T(a_poll_takes_no_more_than_it_asked_for), T(a_poll_gets_only_its_tags), T(a_group_begins_where_it_is_told), T(two_groups_each_get_it),
+		T(a_poll_takes_no_more_than_it_asked_for), T(an_answer_has_a_size), T(a_poll_gets_only_its_tags), T(a_group_begins_where_it_is_told), T(two_groups_each_get_it),
 		T(an_expired_message_is_handled_already), T(a_topic_must_be_there), T(a_topic_that_goes_ends_the_poll),
 		T(natives_that_own_all_queues_are_named), T(a_poll_is_answered_when_the_front_ends), T(who_hangs_up_before_the_answer_leaves_all_as_it_was),
 		T(who_hangs_up_while_waiting_leaves_nothing), T(who_hangs_up_before_the_key_is_there_leaves_nothing), T(a_lease_that_ran_out_is_stale),
