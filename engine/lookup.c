@@ -227,7 +227,7 @@ static bool view_run(struct search *s)
 			st = ST_NOT_FOUND; /* not a message */
 	}
 	/* What does not check out where a caller points is no record for him: he may have pointed anywhere. */
-	search_answer(s, st == ST_CORRUPT ? ST_NOT_FOUND : st);
+	search_answer(s, st == ST_CORRUPT || st == ST_TOO_BIG ? ST_NOT_FOUND : st);
 	return false;
 }
 

@@ -110,7 +110,7 @@ static void back_run(struct eng *g, struct back *b)
 		st = eng_record_blob(g, b->r->position, size, &blob, &bytes, &b->wait);
 	if (st == ST_OK) {
 		CHECK(record_decode(bytes, &r) == ST_OK);
-		st = copy_back(g, b, gr, &r);
+		st = slice_eq(r.topic, SLICE_LIT(TOPIC_STATE)) ? ST_NOT_FOUND : copy_back(g, b, gr, &r); /* not a message */
 		blob_drop(blob);
 	}
 	if (st == ST_BUSY) {

@@ -516,7 +516,7 @@ static void join_tail(struct tap *t)
 	struct taps *ts = t->taps;
 
 	for (uint32_t i = 0; i < t->n; i++) {
-		CHECK(t->next[i] >= ts->q[i]->next);
+		CHECK(t->next[i] >= ts->q[i]->next && t->next[i] != TAP_UNPLACED);
 		t->ahead |= t->next[i] > ts->q[i]->next;
 	}
 	t->at_tail = true;
@@ -777,11 +777,6 @@ static void tap_run(struct tap *t, struct budget *b)
 			tap_wake(t);
 		return;
 	}
-	for (uint32_t i = 0; i < t->n; i++)
-		if (t->next[i] == TAP_UNPLACED || t->next[i] < t->taps->q[i]->next) {
-			tap_wake(t);
-			return;
-		}
 	join_tail(t);
 }
 

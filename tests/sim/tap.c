@@ -138,7 +138,7 @@ static void open_tap(struct life *l, struct tap_model *t, int topic)
 void tap_step(struct life *l)
 {
 	struct tap_model *t = &l->taps[below(l, TAPS)];
-	int topic = t->resumes && !one_in(l, 4) ? t->topic : (int)below(l, TOPICS);
+	int topic = t->resumes && !one_in(l, 4) ? t->topic : one_in(l, 2) ? 0 : (int)below(l, TOPICS); /* often several of one topic */
 
 	if (t->state == SUB_OFF) {
 		if (l->topics[topic].being == PRESENT && !l->topics[topic].busy)

@@ -320,6 +320,47 @@ static void a_snapshot_in_slices_misses_none(void **state)
 	rig_fini(&r);
 }
 
+struct peek {
+	union {
+		struct engine_ask ask;
+		struct engine_view view;
+		struct engine_send_back back;
+	} u;
+	bool done;
+	enum status st;
+};
+
+static void peeked(struct engine_ask *a, enum status st)
+{
+	struct peek *p = (void *)a;
+
+	p->done = true;
+	p->st = st;
+}
+
+/* A front may keep a secret in a cell: no request for a message may get at the record. */
+static void a_cells_record_is_no_message(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	setup(&r);
+	rig_turns(&r, 50);
+	uint64_t position = eng_of(r.e)->clog.tail;
+	uint32_t size;
+	assert_int_equal(put(&r, "keys", "secret", "1234"), ST_OK);
+	assert_int_equal(record_at(eng_of(r.e), position, &size), ST_OK);
+	struct peek v = {.u.view = {.ask = {.done = peeked}, .position = position}};
+	engine_view(r.e, &v.u.view);
+	struct peek b = {.u.back = {.ask = {.done = peeked}, .group = SLICE_LIT("g"), .position = position, .delay_level = -1, .max_reconsume = -1}};
+	engine_send_back(r.e, &b.u.back);
+	rig_turns(&r, 200);
+	assert_true(v.done && b.done);
+	assert_int_equal(v.st, ST_NOT_FOUND);
+	assert_int_equal(b.st, ST_NOT_FOUND);
+	rig_fini(&r);
+}
+
 static void a_full_disk_refuses_puts_but_not_drops(void **state)
 {
 	struct rig r;
@@ -343,6 +384,7 @@ int main(void)
 		cmocka_unit_test(bounds_are_kept),
 		cmocka_unit_test(large_cells_wait_for_room_in_order),
 		cmocka_unit_test(a_snapshot_in_slices_misses_none),
+		cmocka_unit_test(a_cells_record_is_no_message),
 		cmocka_unit_test(a_full_disk_refuses_puts_but_not_drops),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
