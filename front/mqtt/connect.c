@@ -123,6 +123,7 @@ static void offsets_known(struct engine_ask *a, enum status st)
 		s->cold = false;
 	else
 		k->status = st;
+	mq_answered(k->f);
 	step(k);
 }
 
@@ -286,6 +287,5 @@ void mq_connect(struct mq_conn *c, const struct mqtt_packet *p)
 	mq_will_drop(s);
 	if (p->has_will)
 		mq_will_set(s, &p->will);
-	list_push(&f->live, &s->link);
 	begin(k);
 }

@@ -269,8 +269,11 @@ static bool deliver_live(const struct mq_hit *h, struct mq_topic *t, int32_t que
 	uint8_t qos;
 	bool retain;
 
-	/* It reads this queue by itself at the time, or has read this already. */
-	if (w != NULL && (w->state != MQ_LIVE || offset < w->next))
+	if (w != NULL && w->state != MQ_LIVE) { /* it reads this queue by itself at the time */
+		skipped(s);
+		return false;
+	}
+	if (w != NULL && offset < w->next) /* it has read this already */
 		return false;
 	sum_up(h->subs, o, &qos, &retain);
 	if (qos > 0 && w == NULL)

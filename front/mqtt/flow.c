@@ -225,6 +225,7 @@ void mq_flows_all(struct mq_session *s, bool seek)
 	struct map_slot *slot;
 	uint64_t hub;
 
+	s->topic_changes = f->topic_changes;
 	if (s->n_qos1 == 0)
 		return;
 	for (size_t at = 0; (slot = map_each(&f->topics, &at)) != NULL;) {
@@ -290,7 +291,6 @@ void mq_unpark(struct mq_session *s)
 		if (s->n_qos1 == 0)
 			s->f->n.dropped += sub->node->hits - sub->hits;
 	}
-	mq_flows_all(s, true);
 }
 
 void mq_flows_away(struct mq_session *s)
@@ -407,6 +407,7 @@ static void pulled(struct engine_ask *a, enum status st)
 		mq_timer_set(k->f, &s->retry, RETRY_MS);
 	} else if (st == ST_EMPTY && mq_topic_tapped(w->topic)) {
 		/* At the end, and the hub has not seen all of it yet: it will have, in this turn or the next. */
+		mq_unpark(s);
 		go_live(w);
 		mq_session_wake(s);
 	}
@@ -485,9 +486,10 @@ void mq_session_work(struct mq_session *s)
 		return;
 	if (s->n_qos1 > 0 && !mq_window_open(s))
 		return; /* an acknowledgement wakes it */
-	mq_unpark(s);
 	mq_retained_resend(s);
 	mq_retained_work(s);
+	if (s->parked && s->topic_changes != s->f->topic_changes)
+		mq_flows_all(s, true);
 	while (!list_empty(&s->behind) && mq_conn_takes(c) && mq_window_open(s)) {
 		struct mq_flow *w = container_of(s->behind.next, struct mq_flow, behind);
 		if (w->state == MQ_SEEK) {
@@ -498,6 +500,9 @@ void mq_session_work(struct mq_session *s)
 			pull(w);
 			return;
 		}
+		mq_unpark(s);
 		go_live(w);
 	}
+	if (list_empty(&s->behind))
+		mq_unpark(s);
 }

@@ -369,6 +369,7 @@ bool mq_hub_settled(struct mq *f, struct slice filter)
 static void topic_gone(struct mq_topic *t)
 {
 	t->exists = false;
+	t->f->topic_changes++;
 	t->keep = t->fresh = false;
 	LIST_EACH_SAFE(&t->flows, n, next)
 		mq_flow_free(container_of(n, struct mq_flow, in_topic));
@@ -383,6 +384,7 @@ static void topic_there(struct mq *f, const struct topic_info *info, bool is_new
 
 	t->user = mq_user_topic(info->name) && !info->system;
 	t->queues = info->conf.read_queues;
+	f->topic_changes++;
 	if (!t->exists)
 		t->fresh = is_new;
 	t->exists = true;

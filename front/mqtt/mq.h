@@ -171,12 +171,11 @@ struct mq {
 	uint32_t n_conns;
 	struct map sessions;               /* by client id */
 	uint32_t n_durable;
-	struct list live;                  /* sessions with a connection */
 	struct mq_node *filters;
 	struct mq_node *names;             /* of retained messages */
 	uint32_t n_retained;
 	struct map topics;                 /* by name */
-	uint64_t topic_serial;
+	uint64_t topic_serial, topic_changes;
 	uint32_t wide;                     /* subscriptions that begin with a wildcard */
 	struct engine_watch watch;
 	bool watching, unloading;
@@ -303,7 +302,6 @@ struct mq_session {
 	struct slice id;
 	char *group;                       /* of its offsets; NULL while it is not durable */
 	struct mq_conn *conn;              /* NULL: away */
-	struct list link;                  /* in f->live */
 	struct list work;                  /* in f->work */
 	bool durable;
 	bool cold;                         /* known from its cell only: its offsets have to be asked for */
@@ -320,6 +318,7 @@ struct mq_session {
 	struct mq_timer expiry, will_due, retry;
 	struct list subs;
 	uint32_t n_subs, n_no_local, n_qos1;
+	uint64_t topic_changes;            /* the front's, when its flows were made last */
 	struct list flows;
 	struct u64map by_queue;
 	struct list behind;                /* flows, in the order they fell back */

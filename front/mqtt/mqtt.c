@@ -50,7 +50,6 @@ static enum status start(void *front, const struct front_env *env)
 	f->random = env->random;
 	f->actor = (struct actor){.front = "mqtt"};
 	list_init(&f->conns);
-	list_init(&f->live);
 	list_init(&f->work);
 	list_init(&f->dirty);
 	list_init(&f->owing);

@@ -44,6 +44,7 @@ void mq_sub_options(struct mq_sub *sub, uint8_t qos, bool no_local, bool as_publ
 {
 	struct mq_session *s = sub->session;
 
+	s->topic_changes = UINT64_MAX; /* other topics may matter now */
 	s->n_qos1 += (uint32_t)(qos > 0) - (uint32_t)(sub->qos > 0);
 	s->n_no_local += (uint32_t)no_local - (uint32_t)sub->no_local;
 	sub->qos = qos;
@@ -278,7 +279,6 @@ void mq_session_away(struct mq_session *s)
 
 	CHECK_OBJ(s, MQ_SESSION_MAGIC);
 	CHECK(s->conn == NULL);
-	list_remove(&s->link);
 	list_remove(&s->work);
 	mq_timer_drop(f, &s->retry);
 	mq_backlog_free(s);
