@@ -180,6 +180,83 @@ static void echo(int port, size_t reply)
 	}
 }
 
+/* ---- Fan out ----------------------------------------------------------------------------------------------------- */
+
+enum { FANS_MAX = 16384, ANSWER = 120 };
+
+/* A WebSocket frame of so many bytes in all. */
+static void ws_frame(char *to, size_t bytes)
+{
+	size_t n = bytes - (bytes < 128 ? 2 : 4);
+
+	memset(to, 'x', bytes);
+	to[0] = (char)0x81;
+	to[1] = n < 126 ? (char)n : 126;
+	if (n >= 126)
+		be16_put(to + 2, (uint16_t)n);
+}
+
+static void send_all(int fd, const char *p, size_t bytes)
+{
+	for (size_t sent = 0; sent < bytes;) {
+		ssize_t n = send(fd, p + sent, bytes - sent, MSG_NOSIGNAL);
+		if (n < 0)
+			return; /* gone: its own event says so */
+		sent += (size_t)n;
+	}
+}
+
+/* Whoever sends a request has one frame sent to every other connection, in a loop, and then gets an answer. */
+static void fan(int port, size_t reply)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, ep = epoll_create1(EPOLL_CLOEXEC), *fds = calloc(FANS_MAX, sizeof *fds), n_fds = 0;
+	struct epoll_event ev[EVENTS] = { { .events = EPOLLIN, .data.fd = listener } };
+	char *frame = malloc(reply), answer[ANSWER], *in = malloc(BUFFER);
+	size_t in_n = 0;
+
+	ws_frame(frame, reply);
+	ws_frame(answer, ANSWER);
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (bind(listener, (struct sockaddr *)&a, sizeof a) != 0 || listen(listener, 1024) != 0)
+		fail("listen");
+	epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev[0]);
+	for (;;) {
+		int n = epoll_wait(ep, ev, EVENTS, -1);
+		for (int i = 0; i < n; i++) {
+			int fd = ev[i].data.fd;
+			if (fd == listener) {
+				fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+				setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+				struct epoll_event add = { .events = EPOLLIN, .data.fd = fd };
+				epoll_ctl(ep, EPOLL_CTL_ADD, fd, &add);
+				if (n_fds < FANS_MAX)
+					fds[n_fds++] = fd;
+				continue;
+			}
+			ssize_t k = recv(fd, in + in_n, BUFFER - in_n, 0);
+			if (k <= 0) {
+				for (int f = 0; f < n_fds; f++)
+					if (fds[f] == fd)
+						fds[f--] = fds[--n_fds];
+				close(fd);
+				in_n = 0;
+				continue;
+			}
+			in_n += (size_t)k;
+			while (in_n >= 4 && in_n >= 4 + (size_t)be32_get(in)) { /* one publisher: one buffer */
+				size_t used = 4 + (size_t)be32_get(in);
+				for (int f = 0; f < n_fds; f++)
+					if (fds[f] != fd)
+						send_all(fds[f], frame, reply);
+				send_all(fd, answer, ANSWER);
+				memmove(in, in + used, in_n - used);
+				in_n -= used;
+			}
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	size_t bytes = 300, reply = 200;
@@ -201,11 +278,13 @@ int main(int argc, char **argv)
 		goto usage;
 	if (strcmp(argv[1], "echo") == 0)
 		echo(atoi(argv[2]), reply);
+	if (strcmp(argv[1], "fan") == 0)
+		fan(atoi(argv[2]), reply);
 	if (strcmp(argv[1], "sync") != 0 && strcmp(argv[1], "write") != 0)
 		goto usage;
 	disk(argv[2], argv[1][0] == 's', bytes, seconds);
 	return 0;
 usage:
-	fprintf(stderr, "usage: bare sync|write FILE [--bytes N] [--seconds S], bare echo PORT [--reply N]\n");
+	fprintf(stderr, "usage: bare sync|write FILE [--bytes N] [--seconds S], bare echo|fan PORT [--reply N]\n");
 	return 2;
 }

@@ -189,6 +189,7 @@ struct options {
 	int loops;              /* how often to read the backlog */
 	int topics;
 	int server_pid;
+	int verify_port;        /* mqtt: the remoting port of the same broker; 0: none */
 	int request_bytes, reply_bytes; /* of the echo protocol */
 	uint64_t expect;        /* boot: what code 30 must answer for queue 0 */
 	char **command;         /* boot: what to start */
@@ -203,6 +204,10 @@ void mode_send(const struct codec *);
 void mode_pull(void);
 void mode_topics(void);
 void mode_idle(void);
+void mode_mqtt_fan(void);
+void mode_mqtt_idle(void);
+void mode_fan(void);
+void mode_fan_idle(void);
 void mode_boot(void);
 
 /* Long polls over all queues of the topic that time each message against its schedule (watch.c). */

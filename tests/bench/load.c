@@ -48,6 +48,7 @@ static const struct {
 	{ "loops", INT, &opt.loops, "pull: how often to read everything" },
 	{ "topics", INT, &opt.topics, "topics: how many" },
 	{ "server-pid", INT, &opt.server_pid, "the server's process, for its CPU time" },
+	{ "verify-port", INT, &opt.verify_port, "mqtt: the broker's native port, where what it has stored is asked for; 0: not" },
 	{ "request-bytes", INT, &opt.request_bytes, "echo: size of a request" },
 	{ "expect", COUNT, &opt.expect, "boot: the offset that queue 0 must have" },
 };
@@ -65,9 +66,15 @@ static const struct {
 	{ "send", send_with_codec, &codec_remoting, "send messages (310, or 320 with --batch)" },
 	{ "redis", send_with_codec, &codec_redis, "XADD to a Redis stream" },
 	{ "echo", send_with_codec, &codec_echo, "requests to bare echo" },
+	{ "mqtt", send_with_codec, &codec_mqtt, "publish MQTT messages of QoS 1" },
+	{ "mqtt-fan", mode_mqtt_fan, NULL, "publish MQTT messages of QoS 0 to many subscribers (--conns)" },
+	{ "mqtt-idle", mode_mqtt_idle, NULL, "open MQTT connections and be quiet (--topics 1: with a subscription each)" },
 	{ "pull", mode_pull, NULL, "read a topic from its beginning" },
 	{ "topics", mode_topics, NULL, "create many topics, and time the first message of each" },
 	{ "idle", mode_idle, NULL, "open connections and be quiet" },
+	{ "fan", mode_fan, NULL, "one WebSocket publisher, --conns subscribers" },
+	{ "fan-bare", mode_fan, NULL, "the same with bare fan" },
+	{ "fan-idle", mode_fan_idle, NULL, "open --conns WebSockets and be quiet" },
 	{ "boot", mode_boot, NULL, "start the command behind -- and time its first answer" },
 };
 enum { MODES = sizeof modes / sizeof modes[0] };

@@ -11,7 +11,7 @@ from servers import ROOT
 
 TICK = os.sysconf("SC_CLK_TCK")
 NOISY_CORES = 0.25  # more than this beside server and client: the figures of that row are doubtful
-NOT_SENDS = ("pull", "topics", "idle", "boot", "recover", "fill")
+NOT_SENDS = ("pull", "topics", "idle", "boot", "recover", "fill", "ws-")
 
 
 def cpu_seconds(pids):
@@ -113,6 +113,8 @@ GOALS = [
     ("page-cache sends, 8 connections x 64 in flight: against Apache", lambda r: r.ratio("page-8x64", "apache"), ">=", 3, "x", True),
     ("HTTP POST of 1 KiB, 64 connections, page cache: share of nginx answering 204", lambda r: r.ratio("http-64", "nginx"), ">=", 0.4, "x", True),
     ("the same, synced: share of the page-cache rate", lambda r: r.share("http-64", "gantry-sync"), ">=", 0.4, "x", True),
+    ("WebSocket, one publisher to 1,000 subscribers: share of a bare send loop", lambda r: r.ratio("ws-fan-1000", "bare"), ">=", 0.7, "x", True),
+    ("memory of an idle WebSocket connection", lambda r: scaled(r.median("ws-idle", "gantry", "rss_per_conn"), 1 / 1024), "<=", 8, "KiB", True),
     ("backlog read, pulls of 32 as stock clients send them", lambda r: scaled(r.rate("pull-32"), 1e-6), ">=", 1, "M/s", True),
     ("backlog read, pulls of up to 1024", lambda r: scaled(r.rate("pull-1024"), 1e-6), ">=", 1, "M/s", False),
     ("empty start, exec to first answer", lambda r: r.median("boot-empty", "gantry", "boot_ms"), "<=", 50, "ms", True),

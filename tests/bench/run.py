@@ -18,6 +18,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import report
 import web
+import ws
 from servers import ROOT, Apache, Broken, Echo, Gantry, Redis
 
 RUN_LIMIT_S = 400
@@ -325,7 +326,7 @@ class Bench:
     # ---- All ----------------------------------------------------------------------------------------------------------
 
     def all(self):
-        for part in (self.boots, self.limits, self.sends, lambda: web.posts(self), self.backlog, self.idle, self.topics, self.recovery):
+        for part in (self.boots, self.limits, self.sends, lambda: web.posts(self), lambda: ws.both(self), self.backlog, self.idle, self.topics, self.recovery):
             part()
 
     def close(self):
