@@ -11,14 +11,14 @@
 #include "base/be.h"
 #include "tests/sim/crash.h"
 
-enum { VALUE_MIN = 12, SMALL_VALUE = 300, ALWAYS_FITS = 24000 };
+enum { VALUE_MIN = 12, SMALL_VALUE = 300, ALWAYS_FITS = 24000, NAME_SIZE = 24 };
 
 static const struct actor keeper = {.front = "sim", .address = {(const uint8_t *)"10.0.0.4:4", 10}};
 static const char *const spaces[CELL_SPACES] = {"retained", "sessions"};
 
-static void name_of(char to[16], int cell)
+static void name_of(char to[NAME_SIZE], int cell)
 {
-	snprintf(to, 16, "cell-%d", cell);
+	snprintf(to, NAME_SIZE, "cell-%d", cell);
 }
 
 /* What was put last and not refused; 0: nothing. */
@@ -50,6 +50,8 @@ static void put_answered(struct engine_ask *a, enum status st)
 			const struct cell_put *before = &l->cells[op->group][op->topic].history[i];
 			MUST(l, before->answered || before->refused, "a cell's put was answered before an earlier one");
 		}
+		MUST(l, p->seq > l->cell_done, "a cell's put was answered before an earlier one of another cell");
+		l->cell_done = p->seq;
 		p->answered = true;
 	} else {
 		bool large = p->size > ALWAYS_FITS;
@@ -69,13 +71,13 @@ static void put(struct life *l, int space, int cell)
 	uint32_t size = VALUE_MIN + (uint32_t)below(l, large ? l->world.conf.max_message + 70000 : SMALL_VALUE);
 	uint64_t id = drop ? 0 : ++l->cell_id;
 	struct cell_model *c = &l->cells[space][cell];
-	char name[16];
+	char name[NAME_SIZE];
 
 	name_of(name, cell);
 	op->group = space;
 	op->topic = cell;
 	op->commit = c->n;
-	push(c, (struct cell_put){.id = id, .size = drop ? 0 : size});
+	push(c, (struct cell_put){.id = id, .size = drop ? 0 : size, .seq = ++l->cell_seq});
 	buf_reset(&l->body);
 	if (!drop)
 		body_put(&l->body, id, size);
@@ -90,7 +92,7 @@ static void put(struct life *l, int space, int cell)
 /* Which cell is told of, and with which value; the answer is compared there and then. */
 static void see(struct life *l, int space, const struct engine_cells *r, bool seen[CELLS], uint64_t ids[CELLS])
 {
-	char name[16];
+	char name[NAME_SIZE];
 
 	for (size_t i = 0; i < r->count; i++) {
 		int cell = 0;
@@ -131,7 +133,7 @@ static void list(struct life *l, int space)
 {
 	struct op *op = op_new(l, OP_CELLS);
 	size_t *asked = mem_array(CELLS, sizeof(*asked));
-	char name[16];
+	char name[NAME_SIZE];
 
 	for (int i = 0; i < CELLS; i++)
 		asked[i] = l->cells[space][i].n;

@@ -181,6 +181,7 @@ struct tap_model {
 };
 struct cell_put {
 	uint64_t id;            /* 0: dropped */
+	uint64_t seq;
 	uint32_t size;
 	bool answered, refused, unsure;
 };
@@ -208,7 +209,7 @@ struct life {
 	size_t n_receipts;
 	struct tap_model taps[TAPS];
 	struct cell_model cells[CELL_SPACES][CELLS];
-	uint64_t cell_id;
+	uint64_t cell_id, cell_seq, cell_done; /* made; asked, and answered, in this order */
 	struct list ops;
 	struct buf body, props;
 	unsigned n_ops;
