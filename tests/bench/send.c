@@ -139,6 +139,8 @@ static void open_lanes(void)
 			l->free[k] = (uint16_t)k;
 		l->free_count = (unsigned)opt.window;
 		conn_open(&l->conn, opt.port, lane_input, l);
+		if (run.codec->open != NULL)
+			run.codec->open(&l->conn);
 	}
 }
 

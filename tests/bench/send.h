@@ -14,6 +14,7 @@ struct codec {
 	void (*prepare)(void);  /* makes the topic and the templates */
 	void (*tick)(void);     /* once per wake-up: refreshes what changes with the clock */
 	size_t (*frame_size)(void);
+	void (*open)(struct conn *); /* writes what a connection begins with; may be NULL */
 	/* Writes one request that carries the ids [id, id + messages per request). Returns its length. */
 	size_t (*put)(char *out, uint32_t opaque, uint64_t id, unsigned queue);
 	/* Takes one answer. 'ret_opaque' is left alone by a fifo codec. */
@@ -22,6 +23,6 @@ struct codec {
 	const char *(*verify)(const uint64_t *stored, unsigned queues);
 };
 
-extern const struct codec codec_remoting, codec_redis, codec_echo;
+extern const struct codec codec_remoting, codec_redis, codec_echo, codec_mqtt;
 
 #endif
