@@ -11,7 +11,7 @@ from servers import ROOT
 
 TICK = os.sysconf("SC_CLK_TCK")
 NOISY_CORES = 0.25  # more than this beside server and client: the figures of that row are doubtful
-NOT_SENDS = ("pull", "topics", "idle", "boot", "recover", "fill", "ws-")
+NOT_SENDS = ("pull", "topics", "idle", "boot", "recover", "fill", "ws-", "mqtt-fan", "mqtt-idle")
 
 
 def cpu_seconds(pids):
@@ -80,8 +80,8 @@ class Results:
     def rate(self, case, server="gantry"):
         return self.median(case, server, "rate")
 
-    def ratio(self, case, peer):
-        mine, other = self.rate(case), self.rate(case, peer)
+    def ratio(self, case, peer, own="gantry"):
+        mine, other = self.rate(case, own), self.rate(case, peer)
         return mine / other if mine and other else None
 
     def share(self, case, of):
@@ -115,6 +115,13 @@ GOALS = [
     ("the same, synced: share of the page-cache rate", lambda r: r.share("http-64", "gantry-sync"), ">=", 0.4, "x", True),
     ("WebSocket, one publisher to 1,000 subscribers: share of a bare send loop", lambda r: r.ratio("ws-fan-1000", "bare"), ">=", 0.7, "x", True),
     ("memory of an idle WebSocket connection", lambda r: scaled(r.median("ws-idle", "gantry", "rss_per_conn"), 1 / 1024), "<=", 8, "KiB", True),
+    ("MQTT publishes of QoS 1, 64 connections, page cache: against Mosquitto", lambda r: r.ratio("mqtt-64", "mosquitto"), ">=", 1, "x", True),
+    ("the same with 1 KiB", lambda r: r.ratio("mqtt-64-1k", "mosquitto"), ">=", 1, "x", True),
+    ("the same with 8 connections x 64 in flight", lambda r: r.ratio("mqtt-8x64", "mosquitto"), ">=", 1, "x", True),
+    ("MQTT publishes of QoS 1, 64 connections, synced: against Mosquitto, which syncs nothing", lambda r: r.ratio("mqtt-64", "mosquitto", "gantry-sync"),
+     ">=", 0.5, "x", True),
+    ("the same with 1 KiB", lambda r: r.ratio("mqtt-64-1k", "mosquitto", "gantry-sync"), ">=", 0.5, "x", True),
+    ("an idle MQTT connection", lambda r: scaled(r.median("mqtt-idle", "gantry", "bytes_per_conn"), 1 / 1024), "<=", 4, "KB", True),
     ("backlog read, pulls of 32 as stock clients send them", lambda r: scaled(r.rate("pull-32"), 1e-6), ">=", 1, "M/s", True),
     ("backlog read, pulls of up to 1024", lambda r: scaled(r.rate("pull-1024"), 1e-6), ">=", 1, "M/s", False),
     ("empty start, exec to first answer", lambda r: r.median("boot-empty", "gantry", "boot_ms"), "<=", 50, "ms", True),
@@ -189,6 +196,9 @@ OTHERS = [
     ("pull-1024", "Backlog read, up to 1024 a pull", ["messages", "rate", "mb_s", "per_pull", "server_cpu_us", "server_cpu", "client_cpu_us"]),
     ("boot-empty", "Start with an empty store", ["boot_ms", "rss_kb", "idle_cpu", "stop_ms"]),
     ("idle", "Idle connections", ["conns", "rate", "bytes_per_conn", "rss_after_kb", "idle_cpu"]),
+    ("mqtt-fan", "MQTT: one publisher, 1,000 subscribers", ["conns", "published", "rate", "p50_us", "p99_us", "server_cpu_us"]),
+    ("mqtt-idle", "Idle MQTT connections", ["conns", "rate", "bytes_per_conn", "rss_after_kb", "idle_cpu"]),
+    ("mqtt-idle-subscribed", "Idle MQTT connections with a subscription each", ["conns", "rate", "bytes_per_conn", "rss_after_kb", "idle_cpu"]),
     ("topics", "Many topics", ["topics", "create_s", "rate", "seen_p50_us", "seen_p99_us", "seen_after_ack_p99_us", "seen_after_ack_max_us",
                                "late", "unseen", "rss_kb_per_1000"]),
     ("recover-fill", "Filling the log", ["messages", "rate"]),

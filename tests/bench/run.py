@@ -16,6 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import mqtt
 import report
 import web
 import ws
@@ -326,7 +327,7 @@ class Bench:
     # ---- All ----------------------------------------------------------------------------------------------------------
 
     def all(self):
-        for part in (self.boots, self.limits, self.sends, lambda: web.posts(self), lambda: ws.both(self), self.backlog, self.idle, self.topics, self.recovery):
+        for part in (self.boots, self.limits, self.sends, lambda: web.posts(self), lambda: ws.both(self), lambda: mqtt.all_of(self), self.backlog, self.idle, self.topics, self.recovery):
             part()
 
     def close(self):
