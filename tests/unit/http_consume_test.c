@@ -319,6 +319,28 @@ static void who_hangs_up_before_the_answer_leaves_all_as_it_was(void **state)
 	has(poll("max=2"), "\"attempt\":2");
 }
 
+/* The engine has given messages, and the front had no turn yet in which to answer. */
+static void who_hangs_up_with_messages_at_the_door_gives_them_back(void **state)
+{
+	(void)state;
+	publish("1", "");
+	publish("2", "");
+	struct http_call_rig *c = http_rig_start(&h, "GET", POLL "?max=5&wait=10s&lease=1h", NULL, (struct slice){NULL, 0});
+	for (unsigned i = 0; i < 50 && rig_stat(&h.r, STAT_LEASES) < 2; i++) {
+		engine_port_serve(h.port);
+		engine_turn(h.r.e);
+		memdisk_run(&h.r.disk);
+		engine_port_turn(h.port);
+		h.r.clock.ns += 1000;
+	}
+	engine_port_turn(h.port);
+	assert_false(c->over);
+	http_rig_free(c);
+	http_rig_run(&h, 10);
+	assert_int_equal(rig_stat(&h.r, STAT_LEASES), 0);
+	has(poll("max=5"), "\"attempt\":1");
+}
+
 static void who_hangs_up_while_waiting_leaves_nothing(void **state)
 {
 	struct http_call_rig *c = http_rig_start(&h, "GET", POLL "?wait=10s", NULL, (struct slice){NULL, 0});
@@ -522,6 +544,7 @@ int main(void)
 		T(a_poll_takes_no_more_than_it_asked_for), T(an_answer_has_a_size), T(a_poll_gets_only_its_tags), T(a_group_begins_where_it_is_told), T(two_groups_each_get_it),
 		T(an_expired_message_is_handled_already), T(a_topic_must_be_there), T(a_topic_that_goes_ends_the_poll),
 		T(natives_that_own_all_queues_are_named), T(a_poll_is_answered_when_the_front_ends), T(who_hangs_up_before_the_answer_leaves_all_as_it_was),
+		T(who_hangs_up_with_messages_at_the_door_gives_them_back),
 		T(who_hangs_up_while_waiting_leaves_nothing), T(who_hangs_up_before_the_key_is_there_leaves_nothing), T(a_lease_that_ran_out_is_stale),
 		T(a_forged_receipt_is_refused), T(a_receipt_holds_over_a_restart), T(a_receipt_of_a_dropped_topic_settles_nothing), T(nack_gives_back),
 		T(nack_with_reject_is_a_dead_letter), T(extend_keeps_a_message), T(many_receipts_have_a_result_each), T(a_receipt_may_be_an_option),
