@@ -426,6 +426,7 @@ struct http_api *http_api_open(const struct http_api_env *env)
 	list_init(&a->ready);
 	list_init(&a->key_waiters);
 	list_init(&a->cuts);
+	a->cuts_due = NEVER;
 	draft_init(&a->draft);
 	env->random(&a->id_seed, sizeof(a->id_seed));
 	a->now_ns = clock_mono_ns(env->clock);

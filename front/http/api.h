@@ -34,6 +34,7 @@
 #define API_SETTLE_MS 50u            /* so long after a subscription opened it is clear whether queues fall to it */
 #define API_LOOK_MS 100u             /* a poll that does not want to wait looks so long */
 #define API_CUTS_MAX 1024u           /* streams that were cut and may be resumed */
+#define API_CUT_EVENTS_MAX 65536u   /* events of all of them */
 #define API_QUEUES_MAX 4096u         /* queues of a topic that are described one by one */
 #define API_FIND_TOPICS 256u         /* topics that are searched for an id */
 #define API_MAX_DEFAULT 16u          /* messages of a poll or a search */
@@ -148,7 +149,8 @@ struct http_api {
 	uint64_t id_seed;
 	/* Event streams of groups (stream.c) */
 	struct list cuts;                    /* struct sse without a job, those that were cut first in front */
-	size_t n_cuts;
+	size_t n_cuts, n_cut_events;
+	uint64_t cuts_due;                   /* nothing is forgotten before it */
 	struct u64map by_id, by_event;
 	/* What one call at a time uses */
 	struct api_opts opts;

@@ -68,6 +68,7 @@ static void event_drop(struct event *e)
 		u64map_drop(&s->api->by_event, e->key);
 	list_remove(&e->link);
 	s->n_events--;
+	s->api->n_cut_events -= list_linked(&s->link);
 	mem_free(e);
 }
 
@@ -156,17 +157,21 @@ static void fini(struct api_job *j)
 		stream_free(s);
 		return;
 	}
-	if (a->n_cuts == API_CUTS_MAX)
+	while (a->n_cuts > 0 && (a->n_cuts == API_CUTS_MAX || a->n_cut_events + s->n_events > API_CUT_EVENTS_MAX))
 		stream_free(container_of(a->cuts.next, struct sse, link));
 	s->forget_ns = clock_mono_ns(a->env.clock) + (uint64_t)s->lease_ms * MS_NS;
+	a->cuts_due = u64_min(a->cuts_due, s->forget_ns);
 	list_push(&a->cuts, &s->link);
 	a->n_cuts++;
+	a->n_cut_events += s->n_events;
 }
 
 uint64_t streams_turn(struct http_api *a, uint64_t now_ns)
 {
 	uint64_t due = NEVER;
 
+	if (now_ns < a->cuts_due)
+		return a->cuts_due;
 	LIST_EACH_SAFE(&a->cuts, n, t) {
 		struct sse *s = container_of(n, struct sse, link);
 		CHECK_OBJ(s, STREAM_MAGIC);
@@ -175,6 +180,7 @@ uint64_t streams_turn(struct http_api *a, uint64_t now_ns)
 		else
 			due = u64_min(due, s->forget_ns);
 	}
+	a->cuts_due = due;
 	return due;
 }
 
