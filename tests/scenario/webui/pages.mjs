@@ -159,7 +159,7 @@ export async function lagGoesUpAndDown(t, check) {
 	const p = await t.page();
 	await p.goto(`${t.base}/#/groups`);
 	await p.getByRole('link', { name: 'ui-workers' }).click();
-	const lag = (n) => t.until(p, (v) => document.getElementById('lag').textContent === v, String(n));
+	const lag = (n) => t.until(p, (v) => document.getElementById('lag')?.textContent === v, String(n));
 	await lag(0);
 	check(await p.locator('table').first().locator('tbody tr').count() === 4, 'not each queue has a row');
 	for (let i = 0; i < 20; i++)
@@ -185,7 +185,7 @@ export async function groupIsDeleted(t) {
 	const p = await t.page();
 	p.watch.quiet = true;
 	await p.goto(`${t.base}/#/groups/ui-gone-group`);
-	await t.until(p, () => document.getElementById('lag').textContent === '0');
+	await t.until(p, () => document.getElementById('lag')?.textContent === '0');
 	await p.getByRole('button', { name: 'Delete' }).click();
 	await p.getByRole('button', { name: 'Delete the group' }).click();
 	await p.getByRole('heading', { name: 'Groups' }).waitFor();
