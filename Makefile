@@ -140,8 +140,9 @@ fuzz:
 fuzz-%:
 	@tools/fuzz.sh $(SECONDS) $*
 
+# A sanitized program takes more memory: scripts that measure it are told.
 scenario: $(B)/gantry
-	@GANTRY=$(CURDIR)/$(B)/gantry tools/scripts.sh tests/scenario
+	@GANTRY=$(CURDIR)/$(B)/gantry GANTRY_SANITIZED=$(if $(filter asan tsan,$(BUILD)),1) tools/scripts.sh tests/scenario
 interop: $(B)/gantry
 	@GANTRY=$(CURDIR)/$(B)/gantry tools/scripts.sh tests/interop
 bench-bins: $(BENCH_BIN) $(B)/gantry
