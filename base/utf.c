@@ -6,6 +6,7 @@
 #include "base/utf.h"
 
 #include "base/obj.h"
+#include "base/text.h"
 
 static bool is_tail(uint8_t c)
 {
@@ -52,7 +53,13 @@ bool utf8_valid(struct slice s)
 {
 	while (s.n > 0) {
 		uint32_t code;
-		size_t n = utf8_take(s, &code);
+		size_t n;
+
+		while (s.n >= TEXT_STEP && (text_load(s.p) & TEXT_EACH(0x80)) == 0) /* most text is ASCII */
+			s = slice_of(s.p + TEXT_STEP, s.n - TEXT_STEP);
+		if (s.n == 0)
+			return true;
+		n = utf8_take(s, &code);
 
 		if (code == UTF8_BAD)
 			return false;

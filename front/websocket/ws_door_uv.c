@@ -27,7 +27,8 @@
 #include "front/websocket/ws_door.h"
 #include "front/websocket/ws_upgrade.h"
 
-enum { DOOR_MAGIC = 0x77736472, VISITOR_MAGIC = 0x77737673, ACCEPT_BATCH = 64, LEAVING_MAX = 256 << 10 };
+enum { DOOR_MAGIC = 0x77736472, VISITOR_MAGIC = 0x77737673, ACCEPT_BATCH = 64, LEAVING_MAX = 256 << 10,
+       SEND_BUFFER = 256 << 10 /* the kernel would let each connection that does not read have megabytes */ };
 #define LIMIT_NS (10 * SEC_NS)          /* for the request */
 #define LEAVE_NS (1 * SEC_NS)           /* for a refused one to hang up */
 #define COMPLAIN_EVERY_NS (10 * SEC_NS)
@@ -243,7 +244,7 @@ static void on_visitor(uv_poll_t *h, int status, int events)
 
 static void take(struct ws_door *d, int fd)
 {
-	int one = 1;
+	int one = 1, bytes = SEND_BUFFER;
 
 	if (d->n.waiting >= d->conf.env->conf->ws_max_conns) {
 		d->n.refused++;
@@ -252,6 +253,7 @@ static void take(struct ws_door *d, int fd)
 		return;
 	}
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	struct visitor *v = mem_new(sizeof(*v));
 	v->magic = VISITOR_MAGIC;
 	v->door = d;

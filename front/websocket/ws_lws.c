@@ -32,9 +32,9 @@
 enum {
 	CARRIER_MAGIC = 0x77736361, CONN_MAGIC = 0x7773636f,
 	CARRIED_MAX = 4,
-	RX_BYTES = 2048,              /* the library's buffer of a connection */
+	RX_BYTES = 4096,              /* the library's buffer of a connection */
 	HEADER_BYTES = 1024,          /* the plain request is far smaller */
-	OUT_MAX = 32 << 10,           /* queued bytes of a connection beyond which stream_room() is 0 */
+	OUT_MAX = 24 << 10,           /* queued bytes of a connection beyond which stream_room() is 0 */
 	OUT_LIMIT = 64 << 20,         /* and beyond which it is cut: answers that nobody reads */
 	REASON_MAX = 120,             /* bytes of a close frame's text; the protocol allows 123 */
 	END_TURNS = 32,               /* turns of the loop in which the library's handles are closed */
