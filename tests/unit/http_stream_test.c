@@ -275,7 +275,10 @@ static void a_stream_that_was_cut_is_remembered_for_a_lease(void **state)
 	expect(c, "1");
 	strcpy(last, ids[0]);
 	http_rig_gone(c);
+	http_rig_run(&h, 100);
+	assert_true(http_api_turn(h.api, h.r.clock.ns) < h.r.clock.ns + 5 * SEC_NS);
 	http_rig_run(&h, 6000);
+	assert_true(http_api_turn(h.api, h.r.clock.ns) == NEVER); /* nothing of it is kept */
 	c = follow(GROUP "?lease=5s", last);
 	expect(c, "1");
 	has(http_rig_body(c), "\"attempt\":2");
