@@ -29,7 +29,7 @@
 #define API_ANSWER_BYTES (4u << 20)  /* of records in one answer; and one more */
 #define API_ID_SIZE 32u              /* of a message's id that is made here */
 #define API_UNSENT_MAX (16u << 10)   /* bytes of a stream on their way to the socket, and one event; what may come counts */
-#define API_STREAM_CREDIT 32u        /* messages under way from the engine to one stream */
+#define API_STREAM_CREDIT 16u        /* messages under way from the engine to one stream */
 #define API_LEASE_MAX_MS INT64_C(43200000)
 #define API_SETTLE_MS 50u            /* so long after a subscription opened it is clear whether queues fall to it */
 #define API_LOOK_MS 100u             /* a poll that does not want to wait looks so long */

@@ -69,5 +69,7 @@ uint32_t sse_more(const struct api_job *j, struct sse_flow *f, uint32_t most)
 void sse_came(struct sse_flow *f, size_t n)
 {
 	f->waits_for--;
+	if (n == 0)
+		return; /* it was passed over */
 	f->size = n >= f->size ? n : f->size - (f->size - n) / 4;
 }
