@@ -312,6 +312,29 @@ static void who_does_not_read_costs_no_memory_and_loses_nothing(void **state)
 	assert_true(slice_eq_str(s.p.payload, "live"));
 }
 
+static void a_read_that_outlives_its_session_wakes_nobody(void **state)
+{
+	(void)state;
+	mrig_topic(&rig, "t", 1);
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "brief", true, 0);
+	mclient_subscribe(&s, "t/#", 1);
+	publisher();
+	for (unsigned i = 0; i < 40; i++)
+		mclient_publish(&p, "t/1", "x", 1, false);
+	for (unsigned i = 0; i < 16; i++)
+		assert_true(mclient_take(&s));
+	uint64_t pulls = mrig_number(&rig, "catchUpReads");
+	for (uint16_t id = 1; id <= 16; id++)
+		mclient_ack(&s, id);
+	front_mqtt.turn(rig.front, rig.ns);
+	assert_int_equal(mrig_number(&rig, "catchUpReads"), pulls + 1);
+	mclient_close(&s); /* before the read is answered */
+	mrig_run(&rig, 2000);
+	assert_int_equal(mrig_number(&rig, "sessions"), 1);
+	mclient_publish(&p, "t/1", "fine", 1, false);
+}
+
 static void qos_0_is_dropped_and_counted(void **state)
 {
 	char body[1000];
@@ -564,6 +587,7 @@ int main(void)
 		TEST(retained_messages_under_way_come_again),
 		TEST(unsubscribing_ends_it),
 		TEST(who_does_not_read_costs_no_memory_and_loses_nothing),
+		TEST(a_read_that_outlives_its_session_wakes_nobody),
 		TEST(qos_0_is_dropped_and_counted),
 		cmocka_unit_test(nothing_is_lost_in_random_lives),
 	};
