@@ -337,6 +337,26 @@ static void a_full_window_ends_the_stream(void **state)
 	assert_int_equal(lag(), 2);
 }
 
+/* Who has shown a receipt once is no browser that can only come back. */
+static void one_receipt_keeps_a_full_stream(void **state)
+{
+	struct http_call_rig *c;
+
+	(void)state;
+	publish("1", 0);
+	publish("2", 0);
+	c = follow(GROUP, NULL);
+	expect(c, "1 2");
+	assert_int_equal(ack(receipts[0]), 200);
+	for (unsigned i = 0; i < 5; i++)
+		publish("x", 0);
+	expect(c, "1 2 x x x");
+	assert_false(c->over);
+	assert_int_equal(ack(receipts[1]), 200);
+	http_rig_run(&h, 20);
+	expect(c, "1 2 x x x x");
+}
+
 static void receipts_move_the_window(void **state)
 {
 	struct http_call_rig *c;
@@ -590,7 +610,7 @@ int main(void)
 		T(events_come_with_receipts), T(the_last_id_handles_what_came_before_it), T(an_id_that_nobody_knows_handles_nothing),
 		T(an_id_of_another_group_handles_nothing), T(a_reader_who_is_back_ends_its_old_stream), T(a_stream_that_was_cut_is_remembered_for_a_lease),
 		T(leases_are_made_longer_while_the_stream_lives), T(what_the_socket_took_is_handled_where_that_is_wanted), T(a_full_window_ends_the_stream),
-		T(receipts_move_the_window), T(a_stalled_reader_costs_little_and_keeps_nothing_for_ever), T(what_never_left_goes_back_at_once),
+		T(receipts_move_the_window), T(one_receipt_keeps_a_full_stream), T(a_stalled_reader_costs_little_and_keeps_nothing_for_ever), T(what_never_left_goes_back_at_once),
 		T(a_quiet_stream_has_a_heartbeat), T(an_end_is_said), T(streams_end_with_the_front), T(what_is_no_stream_is_refused),
 		T(who_hangs_up_at_any_moment_leaves_nothing), T(a_reader_sees_what_comes), T(a_reader_begins_where_it_wants), T(a_reader_gets_only_its_tags),
 		T(a_reader_who_comes_back_misses_nothing), T(a_stalled_reader_of_a_topic_costs_little), T(an_expired_message_is_passed_over),
