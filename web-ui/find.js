@@ -11,11 +11,17 @@ export function mount(root, ctx) {
 	const plain = { autocomplete: 'off', spellcheck: 'false', required: true };
 	const topic = el('input', { ...plain, list: 'known-topics', value: ctx.query.get('topic') || '' });
 	const known = el('datalist', { id: 'known-topics' });
-	const by = el('select', { onchange: () => { topic.required = by.value === 'key'; } }, el('option', { value: 'key' }, 'key'), el('option', { value: 'id' }, 'message id'));
+	const by = el('select', { onchange: need }, el('option', { value: 'key' }, 'key'), el('option', { value: 'id' }, 'message id'));
 	const what = el('input', { ...plain, value: ctx.query.get('id') || ctx.query.get('key') || '' });
 	const found = el('div');
 	by.value = ctx.query.get('id') ? 'id' : 'key';
-	topic.required = by.value === 'key';
+	need();
+
+	/* An id is found without its topic. */
+	function need() {
+		topic.required = by.value === 'key';
+		topic.placeholder = topic.required ? '' : 'any';
+	}
 
 	async function look() {
 		const t = topic.value.trim(), words = what.value.trim();
@@ -47,7 +53,7 @@ export function mount(root, ctx) {
 				history.replaceState(null, '', to);
 				look();
 			},
-		}, field('Topic', topic, 'An id is found without it too.'), known, field('By', by), field('Which', what),
+		}, field('Topic', topic), known, field('By', by), field('Which', what),
 		el('div', { class: 'actions low' }, el('button', { type: 'submit', class: 'primary' }, 'Find'))), found);
 	topics.list(ctx.signal).then((all) => set(known, all.map((t) => t.name).filter((n) => !isSystem(n)).slice(0, 1000)
 		.map((n) => el('option', { value: n }))), () => {});

@@ -66,7 +66,7 @@ export function mount(root, ctx) {
 		disk: tile('Free on disk'),
 	};
 	const fronts = el('dl', { class: 'facts' });
-	const build = el('small');
+	const build = el('p', { class: 'muted' });
 	let last = null, at = 0;
 
 	set(root, head('Overview'), state,
@@ -116,7 +116,7 @@ export function mount(root, ctx) {
 		const shown = rows.length ? rows : [['', 'The broker does not count them.']];
 		set(fronts, shown.map(([k, v]) => [el('dt', null, k), el('dd', null, typeof v === 'number' ? count(v) : v)]).flat());
 		const info = (m.get('gantry_build_info') || m.get('gantry_info') || [{ labels: {} }])[0].labels;
-		text(build, ['Gantry', info.version, info.cluster && `cluster ${info.cluster}`, info.broker && `broker ${info.broker}`].filter(Boolean).join(' · '));
+		text(build, [info.version && `Gantry ${info.version}`, info.cluster && `cluster ${info.cluster}`, info.broker && `broker ${info.broker}`].filter(Boolean).join(' · '));
 		last = m;
 		at = now;
 	}

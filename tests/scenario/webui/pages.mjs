@@ -106,6 +106,11 @@ export async function sentIsSeenLiveAndFound(t, check) {
 	await p.getByLabel('Which').fill('no-such-key');
 	await p.getByRole('button', { name: 'Find' }).click();
 	await p.getByText('No message of ui-orders has the key no-such-key.').waitFor();
+	await p.getByLabel('By').selectOption('id');
+	await p.getByLabel('Topic').fill('');
+	await p.getByLabel('Which').fill(id);
+	await p.getByRole('button', { name: 'Find' }).click();
+	await p.locator('main code').filter({ hasText: id }).waitFor();
 }
 
 export async function contentIsNeverMarkup(t, check) {
