@@ -411,6 +411,46 @@ static void a_backlog_is_read_in_pieces(void **state)
 	rig_fini(&r);
 }
 
+static void free_send(struct engine_ask *a, enum status st)
+{
+	assert_int_equal(st, ST_OK);
+	mem_free(container_of(a, struct engine_send, ask));
+}
+
+/* Much becomes visible at once, so that the taps at the tail are still being given it while another one begins at the end. */
+static void who_begins_before_the_hand_gets_nothing_old(void **state)
+{
+	enum { N = 2000 };
+	struct rig r;
+	struct rig_sub first = {0}, second = {0};
+	struct rig_open all = tapping(SUB_START_LAST, 10000);
+
+	(void)state;
+	setup(&r, 2);
+	assert_int_equal(rig_subscribe(&r, &first, &all), ST_OK);
+	rig_turns(&r, 5);
+	for (int i = 0; i < N; i++) {
+		struct engine_send *q = mem_new(sizeof *q);
+		*q = (struct engine_send){.ask = {.done = free_send}, .msg = {.topic = SLICE_LIT("t"), .body = SLICE_LIT("x"), .queue = i % 2, .max_reconsume = -1}};
+		engine_send(r.e, q);
+	}
+	for (int i = 0; i < 100 && first.n == 0; i++)
+		rig_turns(&r, 1);
+	assert_in_range(first.n, 1, N - 1);
+	assert_int_equal(rig_subscribe(&r, &second, &all), ST_OK);
+	rig_turns(&r, 20);
+	assert_int_equal(first.n, N);
+	assert_int_equal(second.n, 0);
+	send_letters(&r, 0, "a");
+	send_letters(&r, 1, "b");
+	rig_turns(&r, 10);
+	assert_int_equal(first.n, N + 2);
+	assert_texts(&second, 0, "a b");
+	close_tap(&r, &first);
+	close_tap(&r, &second);
+	rig_fini(&r);
+}
+
 static void retention_moves_a_tap_on(void **state)
 {
 	struct rig r;
@@ -487,6 +527,7 @@ int main(void)
 		cmocka_unit_test(queues_that_come_later_are_read_from_their_beginning),
 		cmocka_unit_test(a_callback_may_close_open_grant_and_drop),
 		cmocka_unit_test(a_backlog_is_read_in_pieces),
+		cmocka_unit_test(who_begins_before_the_hand_gets_nothing_old),
 		cmocka_unit_test(retention_moves_a_tap_on),
 		cmocka_unit_test(an_engine_that_closes_ends_its_taps),
 	};
