@@ -187,8 +187,6 @@ void api_dispatch(struct api_job *j);
 void api_problem(struct api_job *j, unsigned http, enum status st, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* With the HTTP status of front/status.tbl. */
 void api_refuse(struct api_job *j, enum status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* Its members, as one item of several results. */
-void api_problem_json(struct buf *b, unsigned http, enum status st, struct slice detail, struct slice instance);
 /* True, with the answer given, unless OK. */
 bool api_failed(struct api_job *j, enum status st);
 

@@ -118,6 +118,21 @@ static void refused(h2o_socket_t *sock, const char *err)
 	h2o_socket_read_start(sock, discard);
 }
 
+static enum status problem_of(unsigned http)
+{
+	switch (http) {
+	case 408:
+		return ST_TIMEOUT;
+	case 413:
+	case 431:
+		return ST_TOO_BIG;
+	case 505:
+		return ST_VERSION;
+	default:
+		return ST_PROTO;
+	}
+}
+
 static void refuse(struct conn *c, unsigned status, const char *why)
 {
 	struct buf *b = &c->flying;
@@ -132,9 +147,7 @@ static void refuse(struct conn *c, unsigned status, const char *why)
 		return;
 	}
 	h2o_get_timestamp(&c->front->ctx, NULL, NULL); /* brings the cached one up to date */
-	buf_fmt(&body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"detail\":", http_reason(status), status);
-	buf_json_str(&body, slice_str(why));
-	buf_str(&body, "}\n");
+	api_problem_json(&body, status, problem_of(status), slice_str(why), (struct slice){NULL, 0});
 	buf_reset(b);
 	buf_fmt(b, "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Length: %zu\r\nServer: gantry\r\n"
 		"content-type: application/problem+json\r\n\r\n", status, http_reason(status), c->front->ctx._timestamp_cache.value->rfc1123, body.n);

@@ -81,6 +81,9 @@ void http_api_drain(struct http_api *a);
 bool http_api_idle(const struct http_api *a);
 void http_api_close(struct http_api *a);
 
+/* A problem document (RFC 9457); without a detail or an instance where they are empty. For refusals that the carrier makes itself, too. */
+void api_problem_json(struct buf *b, unsigned http, enum status st, struct slice detail, struct slice instance);
+
 /* Header by lower-case name; empty slice when absent. */
 struct slice http_header(const struct http_call *c, const char *name);
 

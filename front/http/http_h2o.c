@@ -57,14 +57,15 @@ static void bell_rings(h2o_socket_t *sock, const char *err)
 
 /* ---- Listening -------------------------------------------------------------------------------------------------------------------- */
 
-#define BUSY_PROBLEM "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections now\"}\n"
+#define BUSY_PROBLEM "{\"type\":\"urn:gantry:problem:busy\",\"title\":\"too much under way, try again later\",\"status\":503," \
+	"\"code\":\"BUSY\",\"detail\":\"too many connections now\"}\n"
 
 static void turn_away(struct http *f, int fd, bool tls)
 {
 	static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nServer: gantry\r\nConnection: close\r\nRetry-After: 1\r\n"
-				   "content-type: application/problem+json\r\nContent-Length: 102\r\n\r\n" BUSY_PROBLEM;
+				   "content-type: application/problem+json\r\nContent-Length: 144\r\n\r\n" BUSY_PROBLEM;
 
-	_Static_assert(sizeof(BUSY_PROBLEM) == 102 + 1, "the Content-Length above");
+	_Static_assert(sizeof(BUSY_PROBLEM) == 144 + 1, "the Content-Length above");
 	atomic_fetch_add_explicit(&f->n_turned_away, 1, memory_order_relaxed);
 	if (!tls && send(fd, busy, sizeof(busy) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
 		shutdown(fd, SHUT_WR);
