@@ -28,7 +28,7 @@
 #include "front/websocket/ws_upgrade.h"
 
 enum { DOOR_MAGIC = 0x77736472, VISITOR_MAGIC = 0x77737673, ACCEPT_BATCH = 64, LEAVING_MAX = 256 << 10,
-       SEND_BUFFER = 256 << 10 /* the kernel would let each connection that does not read have megabytes */ };
+       NOT_SENT_MAX = 32 << 10 /* the kernel would keep megabytes for each connection that does not read */ };
 #define LIMIT_NS (10 * SEC_NS)          /* for the request */
 #define LEAVE_NS (1 * SEC_NS)           /* for a refused one to hang up */
 #define COMPLAIN_EVERY_NS (10 * SEC_NS)
@@ -244,7 +244,7 @@ static void on_visitor(uv_poll_t *h, int status, int events)
 
 static void take(struct ws_door *d, int fd)
 {
-	int one = 1, bytes = SEND_BUFFER;
+	int one = 1, bytes = NOT_SENT_MAX;
 
 	if (d->n.waiting >= d->conf.env->conf->ws_max_conns) {
 		d->n.refused++;
@@ -253,7 +253,7 @@ static void take(struct ws_door *d, int fd)
 		return;
 	}
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
 	struct visitor *v = mem_new(sizeof(*v));
 	v->magic = VISITOR_MAGIC;
 	v->door = d;

@@ -195,12 +195,19 @@ static void out_send(struct stream *s, const struct piece *v, unsigned n)
 		list_push(&c->carrier->dirty, &c->dirty);
 }
 
+static size_t out_max(const struct conn *c)
+{
+	size_t asked = c->carried->ops->out_max;
+
+	return asked > 0 && asked < OUT_MAX ? asked : OUT_MAX;
+}
+
 static size_t out_room(struct stream *s)
 {
 	struct conn *c = conn_of(s);
 
-	if (c->out.bytes < OUT_MAX)
-		return OUT_MAX - c->out.bytes;
+	if (c->out.bytes < out_max(c))
+		return out_max(c) - c->out.bytes;
 	c->full = true;
 	return 0;
 }
@@ -306,7 +313,7 @@ static void flush_conn(struct conn *c, uint64_t now)
 		lws_callback_on_writable(c->wsi);
 		set_timer(c);
 	}
-	if (c->full && c->state == CONN_OPEN && c->out.bytes <= OUT_MAX / 2) {
+	if (c->full && c->state == CONN_OPEN && c->out.bytes <= out_max(c) / 2) {
 		c->full = false;
 		k->called = true;
 		c->carried->ops->drained(c->state_of_ops);

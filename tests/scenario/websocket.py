@@ -406,8 +406,27 @@ class Case:
         assert time.monotonic() - start < 8
 
 
+    def ends_with_stalled(self):
+        """Nor do those that read nothing of what is queued for them."""
+        self.g.start()
+        p = self.ws()
+        p.publish("stop-stalled", b"x")
+        slow = [self.ws() for _ in range(5)]
+        for w in slow:
+            w.subscribe("s", "stop-stalled", credit=1000)
+        p.publish("stop-stalled", b"x")
+        for _ in range(150):
+            p.publish("stop-stalled", b"z" * 100000)
+        start = time.monotonic()
+        self.g.process.terminate()
+        assert self.g.process.wait(20) == 0
+        assert time.monotonic() - start < 10
+        del slow
+
+
 CASES = ["upgrade", "host_and_origin", "byte_by_byte", "too_many", "fragments", "wrong_frames", "pings", "both_kinds", "resume", "resume_kill", "stalled",
-         "mqtt", "node", "stop", "ends_in_time"]
+         "mqtt", "node", "stop", "ends_in_time",
+         "ends_with_stalled"]
 
 
 def main():
