@@ -11,6 +11,7 @@ import { announce, button, card, clock, count, el, failure, groupLink, head, lin
 const EVERY_MS = 2000;
 const ROWS_MAX = 500;      /* of the tail; older ones go */
 const RETRY_MS = 2000;
+const HIDDEN_MS = 3000;    /* a hidden page lets its stream go: a browser has but six connections to a server, for all its tabs */
 const DRAW_MS = 200;       /* rows are drawn together */
 
 export function mount(root, ctx) {
@@ -75,7 +76,7 @@ function tail(topic, ctx) {
 	const from = el('select', { 'aria-label': 'Begin at', onchange: again },
 		el('option', { value: 'latest' }, 'From now on'), el('option', { value: 'earliest' }, 'From the start'));
 	from.value = deadLettersOf(topic) === null ? 'latest' : 'earliest';
-	let waiting = [], seen = 0, paused = false, due = 0, source = null, timer = 0;
+	let waiting = [], seen = 0, paused = false, gap = false, due = 0, source = null, timer = 0;
 
 	function row(data) {
 		const m = JSON.parse(data);
@@ -102,7 +103,7 @@ function tail(topic, ctx) {
 	function tell() {
 		const open = source && source.readyState === EventSource.OPEN;
 		const words = paused ? `Paused; ${count(waiting.length)}${waiting.length === ROWS_MAX ? ' or more' : ''} came meanwhile.`
-			: open ? `Live. ${count(seen)} so far${seen > ROWS_MAX ? `, the last ${ROWS_MAX} are here` : ''}.` : 'Connecting…';
+			: open ? `Live. ${count(seen)} so far${seen > ROWS_MAX ? `, the last ${ROWS_MAX} are here` : ''}.${gap ? ' What came during a break is not shown.' : ''}` : 'Connecting…';
 		text(state, words);
 		state.classList.toggle('live', Boolean(open) && !paused);
 	}
@@ -126,15 +127,15 @@ function tail(topic, ctx) {
 	}
 
 	/* EventSource comes back by itself after a cut, with the last id; it gives up only when the answer is an error. */
-	function connect() {
-		source = new EventSource(messages.tailUrl(topic, from.value));
+	function connect(start) {
+		source = new EventSource(messages.tailUrl(topic, start));
 		source.onopen = tell;
 		source.onmessage = take;
 		source.onerror = () => {
 			tell();
 			alive();   /* says so at once, if it is the whole broker */
 			if (source.readyState === EventSource.CLOSED)
-				timer = setTimeout(connect, RETRY_MS);
+				timer = setTimeout(goOn, RETRY_MS);
 		};
 	}
 
@@ -148,8 +149,24 @@ function tail(topic, ctx) {
 		clearTimeout(timer);
 		source.close();
 		seen = 0;
+		gap = false;
 		clear();
-		connect();
+		connect(from.value);
+	}
+
+	/* What came meanwhile may be more than anybody would read: the tail goes on from now, and says so. */
+	function goOn() {
+		gap = seen > 0 || from.value === 'latest';
+		connect(gap ? 'latest' : from.value);
+	}
+
+	function seenOrNot() {
+		clearTimeout(timer);
+		if (document.hidden) {
+			timer = setTimeout(() => source.close(), HIDDEN_MS);
+		} else if (source.readyState === EventSource.CLOSED) {
+			goOn();
+		}
 	}
 
 	ctx.signal.addEventListener('abort', () => {
@@ -157,7 +174,9 @@ function tail(topic, ctx) {
 		clearTimeout(due);
 		source.close();
 	});
-	connect();
+	document.addEventListener('visibilitychange', seenOrNot, { signal: ctx.signal });
+	connect(from.value);
+	seenOrNot();
 	return card('Live', el('div', { class: 'bar' }, state,
 		el('div', { class: 'actions' }, from, pause, button('Clear', clear))), empty, rows);
 }

@@ -156,6 +156,31 @@ export async function tailPausesAndIsBounded(t, check) {
 	await p.getByText('Live. 609 so far').waitFor();
 }
 
+export async function hiddenPageHoldsNoStream(t, check) {
+	await t.publish('ui-hidden', 'first');
+	const p = await t.page();
+	const streams = async () => Number(/^gantry_http_streams (\d+)/m.exec(await (await fetch(`${t.base}/metrics`)).text())[1]);
+	const turn = (hidden) => p.evaluate((h) => {
+		Object.defineProperty(document, 'hidden', { configurable: true, get: () => h });
+		document.dispatchEvent(new Event('visibilitychange'));
+	}, hidden);
+	const reach = async (n) => {
+		for (let i = 0; await streams() !== n; i++, await p.waitForTimeout(100))
+			check(i < 150, `${await streams()} streams instead of ${n}`);
+	};
+	await reach(0);
+	await p.goto(`${t.base}/#/topics/ui-hidden`);
+	await p.locator('.live').waitFor();
+	check(await streams() === 1, 'the page has no stream');
+	await turn(true);
+	await reach(0);
+	await t.publish('ui-hidden', 'unseen');
+	await turn(false);
+	await p.getByText('What came during a break is not shown.').waitFor();
+	await t.publish('ui-hidden', 'seen again');
+	await p.locator('.tail li', { hasText: 'seen again' }).waitFor();
+}
+
 export async function lagGoesUpAndDown(t, check) {
 	await t.http('PUT', '/v1/topics/ui-jobs', '{"readQueues":4,"writeQueues":4}', { 'Content-Type': 'application/json' });
 	for (let i = 0; i < 8; i++)
