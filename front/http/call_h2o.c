@@ -44,6 +44,7 @@ static void forgotten(void *tag)
 	mem_free(c->head);
 	c->head = NULL;
 	c->flying_now = false;
+	conn_hold(c, 0);
 	list_remove(&c->dirty);
 	list_remove(&c->suspect);
 	h2o_socket_dont_read(c->sock, 0);

@@ -50,6 +50,9 @@ enum {
 	FEED_MAX = 8 << 10,       /* bytes of further requests that are given to the library at once */
 	HEAD_LIMIT = 400 << 10,   /* the library refuses longer ones itself */
 	LINGER_BYTES = 64 << 20,
+	BODIES_HELD = 16,         /* so many of the largest bodies may be in memory at once, over all connections */
+	BODIES_MIN = 64 << 20,
+	SMALL_BODY = 64 << 10,    /* those that are never refused because of the others */
 	UNSENT_MAX = 32 << 10,    /* bytes that the kernel keeps for one that takes nothing: without a limit it would be megabytes each */
 	ACCEPTS_MAX = 64,         /* connections that are taken in one go */
 };
@@ -82,6 +85,7 @@ struct conn {
 	struct http_chunks chunks;
 	struct buf stash;         /* bytes of further requests, from stash_at on */
 	size_t stash_at;
+	size_t held;              /* bytes of it in front->held */
 	size_t lingered;          /* bytes that were thrown away */
 	/* The call. */
 	h2o_req_t *req;           /* NULL: none */
@@ -111,6 +115,7 @@ struct http {
 	struct engine_port *port;
 	struct http_api *api;
 	size_t max_header;
+	size_t held, max_held;    /* bytes of requests that are not answered */
 	uint64_t request_ns, stall_ns;
 	/* The library's. */
 	h2o_globalconf_t config;
@@ -161,6 +166,8 @@ uint64_t conn_turn_all(struct http *f);
 /* Ends a connection whatever it is doing. It is gone soon, not at once. */
 void conn_kill(struct conn *c);
 void conn_enter(struct conn *c, enum conn_state state);
+/* Counts how many bytes of requests a connection holds now. False: all together hold too many. */
+bool conn_hold(struct conn *c, size_t n);
 void conn_bury(struct http *f);
 size_t conn_count(const struct http *f);
 

@@ -24,6 +24,14 @@ size_t conn_count(const struct http *f)
 	return atomic_load_explicit(&f->n_conns, memory_order_relaxed);
 }
 
+bool conn_hold(struct conn *c, size_t n)
+{
+	c->front->held += n;
+	c->front->held -= c->held;
+	c->held = n;
+	return n <= SMALL_BODY || c->front->held <= c->front->max_held;
+}
+
 /* ---- Closing --------------------------------------------------------------------------------------------------------------------- */
 
 /* The socket is closed. It may happen inside of a function that still has the connection at hand: it is freed later. */
@@ -34,6 +42,7 @@ static void closed(void *arg)
 	CHECK_OBJ(c, CONN_MAGIC);
 	CHECK(c->req == NULL);
 	c->sock = NULL;
+	conn_hold(c, 0);
 	list_remove(&c->link);
 	list_remove(&c->arming);
 	list_remove(&c->dirty);
@@ -115,6 +124,7 @@ static void refused(h2o_socket_t *sock, const char *err)
 	if (!c->tls)
 		shutdown(h2o_socket_get_fd(sock), SHUT_WR);
 	h2o_buffer_consume(&sock->input, sock->input->size);
+	conn_hold(c, 0);
 	h2o_socket_read_start(sock, discard);
 }
 
@@ -126,6 +136,8 @@ static enum status problem_of(unsigned http)
 	case 413:
 	case 431:
 		return ST_TOO_BIG;
+	case 503:
+		return ST_BUSY;
 	case 505:
 		return ST_VERSION;
 	default:
@@ -165,6 +177,10 @@ static void more_body(struct conn *c, size_t n)
 {
 	h2o_buffer_t *in = c->sock->input;
 
+	if (!conn_hold(c, in->size)) {
+		refuse(c, 503, "too many large bodies under way, try again later");
+		return;
+	}
 	if (c->parsed.chunked) {
 		if (!http_chunks_scan(&c->chunks, slice_of(in->bytes + in->size - n, n))) {
 			refuse(c, 400, "the body's chunks are not well formed");

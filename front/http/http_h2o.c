@@ -305,6 +305,9 @@ static enum status http_start(void *front, const struct front_env *env)
 	f->env = *env;
 	f->conf = env->conf;
 	f->max_header = f->conf->http_max_header < HEAD_LIMIT ? f->conf->http_max_header : HEAD_LIMIT;
+	f->max_held = (size_t)f->conf->http_max_body * BODIES_HELD;
+	if (f->max_held < BODIES_MIN)
+		f->max_held = BODIES_MIN;
 	f->request_ns = f->conf->http_request_ms * MS_NS;
 	/* A stream has something to send with every heartbeat: who takes nothing of it for two is not there any more. */
 	f->stall_ns = u64_max(f->request_ns, 2 * f->conf->http_heartbeat_ms * MS_NS);

@@ -428,6 +428,37 @@ def limits(folder):
         works(srv, "after")
 
 
+def many_bodies(folder):
+    """Large bodies that do not come to their end cost a bounded amount together; small ones go on."""
+    with serving(folder, httpMaxBody=6 << 20) as srv:
+        works(srv, "before")
+        before, held, refused = rss(srv), [], 0
+        for _ in range(60):
+            s = connect(srv.http_port)
+            s.sendall(POST + b"Content-Length: 6000000\r\n\r\n")
+            held.append(s)
+        for s in held:
+            try:
+                s.sendall(bytes(5_000_000))
+            except OSError:
+                pass
+            works(srv, "meanwhile")
+        for s in held:
+            s.settimeout(0.2 if refused == 0 else 0.01)
+            try:
+                refused += s.recv(12) == b"HTTP/1.1 503"
+            except OSError:
+                pass
+        check(refused >= 20, "%d of 60 were refused" % refused)
+        growth = rss(srv) - before
+        check(SANITIZED or growth < 300 << 20, "%d MiB" % (growth >> 20))
+        for s in held:
+            s.close()
+        wait_for(lambda: metric(srv, "gantry_http_connections") <= 2, "they are not freed")
+        check(ask(srv, post("/v1/topics/t/messages", bytes(3_000_000)))[0] == 201, "a large one afterwards")
+        return "%d refused, %d MiB" % (refused, growth >> 20)
+
+
 def connections(folder):
     with serving(folder, httpMaxConnections=20) as srv:
         held = [connect(srv.http_port) for _ in range(20)]
@@ -753,7 +784,7 @@ def stalled_streams(folder):
         return "%.1f KiB each, 1000 messages in %.1f s" % (each / 1024, took)
 
 
-CASES = [refusals, accepted, framing, pipelining, expect_100, limits, connections, slow_callers, hang_up, only_http_1, tls, stop_while_busy,
+CASES = [refusals, accepted, framing, pipelining, expect_100, limits, many_bodies, connections, slow_callers, hang_up, only_http_1, tls, stop_while_busy,
          malformed_memory, stalled_streams]
 
 
