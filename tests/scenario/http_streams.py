@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Gantry authors
+"""Readers over HTTP whose connections are cut and whose broker is killed: nothing is missing, and nothing comes twice that was handled.
+
+  http_streams.py [--only a,b] [--keep]
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+import server
+
+LIMIT_S = 30.0
+KILLS = 3
+
+
+class Failed(Exception):
+    pass
+
+
+def check(good, text):
+    if not good:
+        raise Failed(text)
+
+
+def ask(g, method, path, body=None, headers=None):
+    conn = http.client.HTTPConnection("127.0.0.1", g.http_port, timeout=10)
+    try:
+        conn.request(method, path, body=body, headers=headers or {})
+        answer = conn.getresponse()
+        text = answer.read()
+    finally:
+        conn.close()
+    check(answer.status < 300, "%s %s: %d %s" % (method, path, answer.status, text[:200]))
+    return json.loads(text) if text else {}
+
+
+class Publisher(threading.Thread):
+    """Sends numbers one after the other; 'acked' has those that were answered 201."""
+
+    def __init__(self, g, topic):
+        super().__init__(daemon=True)
+        self.g, self.topic, self.stop, self.acked, self.pause = g, topic, False, [], 0.0
+
+    def run(self):
+        n, conn = 0, None
+        while not self.stop:
+            try:
+                conn = conn or http.client.HTTPConnection("127.0.0.1", self.g.http_port, timeout=5)
+                conn.request("POST", "/v1/topics/%s/messages" % self.topic, body=str(n))
+                answer = conn.getresponse()
+                answer.read()
+                if answer.status == 201:
+                    self.acked.append(n)
+            except (OSError, http.client.HTTPException):
+                conn = None
+                time.sleep(0.01)
+            n += 1
+            time.sleep(self.pause)
+
+
+class Events:
+    """An EventSource: comes back with the last id whenever its connection ends."""
+
+    def __init__(self, g, path):
+        self.g, self.path, self.last, self.seen, self.sock, self.buf = g, path, None, None, None, b""
+
+    def open(self):
+        self.sock = socket.create_connection(("127.0.0.1", self.g.http_port), 5)
+        self.sock.settimeout(0.2)
+        last = "Last-Event-ID: %s\r\n" % self.last if self.last else ""
+        self.sock.sendall(("GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s\r\n" % (self.path, last)).encode())
+        self.buf = b""
+
+    def cut(self):
+        if self.sock:
+            self.sock.close()
+        self.sock, self.buf = None, b""
+
+    def next(self):
+        """The next event's data, or None after a while without one. Chunks' sizes stand on lines of their own and are passed over."""
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            if self.sock is None:
+                try:
+                    self.open()
+                except OSError:
+                    self.sock = None
+                    time.sleep(0.01)
+                    continue
+            while b"\n" in self.buf:
+                line, self.buf = self.buf.split(b"\n", 1)
+                if line == b"0\r": # the last chunk
+                    self.cut()
+                    break
+                if line.startswith(b"id: "):
+                    self.seen = line[4:].decode()
+                elif line.startswith(b"data: "):
+                    self.last = self.seen
+                    return json.loads(line[6:])
+            try:
+                more = self.sock.recv(65536) if self.sock else None
+                if more:
+                    self.buf += more
+                else:
+                    self.cut()
+            except socket.timeout:
+                pass
+            except OSError:
+                self.cut()
+        return None
+
+
+def reader_over_kills(folder):
+    """A reader without a group sees each message once, in order of its queue, whatever happens to its connection and to the broker."""
+    g = server.Gantry(folder).start()
+    try:
+        ask(g, "PUT", "/v1/topics/t", '{"readQueues":4,"writeQueues":4}')
+        events, seen, publisher = Events(g, "/v1/topics/t/messages?from=earliest"), [], Publisher(g, "t")
+        publisher.start()
+        for _ in range(KILLS):
+            until = time.monotonic() + 0.7
+            while time.monotonic() < until:
+                m = events.next()
+                if m:
+                    seen.append(m)
+                if random.random() < 0.02:
+                    events.cut()
+            g.kill()
+            g.start()
+        publisher.stop = True
+        publisher.join()
+        end = time.monotonic() + LIMIT_S
+        want = set(publisher.acked)
+        while want - {int(m["body"]) for m in seen} and time.monotonic() < end:
+            m = events.next()
+            if m:
+                seen.append(m)
+        missing = want - {int(m["body"]) for m in seen}
+        check(not missing, "%d of %d acknowledged messages did not come: %s" % (len(missing), len(want), sorted(missing)[:5]))
+        places = [(m["queue"], m["offset"]) for m in seen]
+        check(len(places) == len(set(places)), "%d messages came twice" % (len(places) - len(set(places))))
+        for q in range(4):
+            offsets = [o for qq, o in places if qq == q]
+            check(offsets == list(range(len(offsets))), "queue %d: offsets are not in order: %s" % (q, offsets[:20]))
+        return "%d messages, %d kills" % (len(seen), KILLS)
+    finally:
+        g.kill()
+
+
+def group_over_cuts(folder):
+    """A group's reader that says what it handled by its last id alone handles each message once."""
+    g = server.Gantry(folder).start(httpStreamWindow=50)
+    try:
+        ask(g, "PUT", "/v1/topics/t", '{"readQueues":2,"writeQueues":2}')
+        ask(g, "GET", "/v1/topics/t/groups/g/messages?from=earliest")
+        events, seen, publisher = Events(g, "/v1/topics/t/groups/g/messages"), [], Publisher(g, "t")
+        publisher.pause = 0.0005
+        publisher.start()
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            m = events.next()
+            if m:
+                seen.append(int(m["body"]))
+            if random.random() < 0.03:
+                events.cut()
+        publisher.stop = True
+        publisher.join()
+        end = time.monotonic() + LIMIT_S
+        while len(set(seen)) < len(publisher.acked) and time.monotonic() < end:
+            m = events.next()
+            if m:
+                seen.append(int(m["body"]))
+        check(set(seen) == set(publisher.acked), "%d of %d messages came" % (len(set(seen)), len(publisher.acked)))
+        check(len(seen) == len(set(seen)), "%d messages came twice" % (len(seen) - len(set(seen))))
+        events.cut()
+        events.open() # the last ones are handled by coming back
+        while time.monotonic() < end and ask(g, "GET", "/v1/groups/g")["lag"] > 0:
+            time.sleep(0.05)
+        check(ask(g, "GET", "/v1/groups/g")["lag"] == 0, "the group has a lag at the end")
+        events.cut()
+        return "%d messages" % len(seen)
+    finally:
+        g.kill()
+
+
+def polls_over_kills(folder):
+    """Polls and acks over kills: every acknowledged message is handled, and one whose ack is on disk does not come again."""
+    g = server.Gantry(folder).start()
+    try:
+        ask(g, "PUT", "/v1/topics/t", '{"readQueues":2,"writeQueues":2}')
+        publisher, handled, again = Publisher(g, "t"), {}, 0
+        publisher.pause = 0.001
+        ask(g, "GET", "/v1/topics/t/groups/g/messages?from=earliest")
+        publisher.start()
+        killed, kills, end = time.monotonic(), 0, time.monotonic() + LIMIT_S
+        while time.monotonic() < end:
+            try:
+                got = ask(g, "GET", "/v1/topics/t/groups/g/messages?max=20&wait=200ms&lease=2s")["messages"]
+                now = time.monotonic()
+                for m in got:
+                    if int(m["body"]) in handled and handled[int(m["body"])] < killed - 1.0:
+                        again += 1
+                if got:
+                    results = ask(g, "POST", "/v1/receipts/ack", json.dumps({"receipts": [m["receipt"] for m in got]}))["results"]
+                    for m, r in zip(got, results):
+                        if r["status"] == 200:
+                            handled[int(m["body"])] = now
+            except (OSError, http.client.HTTPException):
+                pass
+            if kills < KILLS and time.monotonic() - killed > 1.5:
+                kills += 1
+                killed = time.monotonic()
+                g.kill()
+                g.start()
+            elif kills == KILLS and time.monotonic() - killed > 1.5:
+                publisher.stop = True
+                publisher.join()
+                if set(publisher.acked) <= set(handled):
+                    break
+        missing = set(publisher.acked) - set(handled)
+        check(not missing, "%d of %d messages were not handled" % (len(missing), len(publisher.acked)))
+        check(again == 0, "%d messages came again whose ack was on disk" % again)
+        check(ask(g, "GET", "/v1/groups/g")["lag"] == 0, "the group has a lag at the end")
+        return "%d messages, %d kills" % (len(handled), kills)
+    finally:
+        g.kill()
+
+
+CASES = [reader_over_kills, group_over_cuts, polls_over_kills]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help=", ".join(c.__name__ for c in CASES))
+    parser.add_argument("--keep", action="store_true", help="keep the data folders")
+    options = parser.parse_args()
+    wanted = options.only.split(",") if options.only else [c.__name__ for c in CASES]
+    root, passed, failed = tempfile.mkdtemp(prefix="gantry-streams-"), 0, 0
+    for case in CASES:
+        if case.__name__ not in wanted:
+            continue
+        folder, begin = os.path.join(root, case.__name__), time.monotonic()
+        os.makedirs(folder)
+        try:
+            note = case(folder)
+            passed += 1
+            print("ok http_streams.%s %.1f s (%s)" % (case.__name__, time.monotonic() - begin, note), flush=True)
+        except (Failed, server.Broken, OSError, KeyError, ValueError, http.client.HTTPException) as e:
+            failed += 1
+            print("FAIL http_streams.%s %s: %s" % (case.__name__, type(e).__name__, str(e).replace("\n", " | ")), flush=True)
+    if failed or options.keep:
+        print("http_streams: data and logs are in %s" % root)
+    else:
+        shutil.rmtree(root, ignore_errors=True)
+    print("%d passed, %d failed" % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
