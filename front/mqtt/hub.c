@@ -114,6 +114,7 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 	if (mq_outgoing_read(f, d->record, d->blob, t, &o)) {
 		sent = mq_dispatch(f, t, d->queue, d->offset, &o);
 		mq_outgoing_fini(&o);
+		f->dealt += sent;
 		t->fan_out = (t->fan_out * 7 + sent * 8) / 8;
 		t->size = (t->size * 7 + (uint32_t)u64_min(d->record.n, UINT32_MAX / 16) + 7) / 8;
 	}
@@ -150,10 +151,19 @@ static uint32_t slice_of_turn(const struct mq_topic *t)
 	return (uint32_t)u64_max(1, u64_min(n, MQ_TURN_RECORDS));
 }
 
-void mq_hub_flush(struct mq *f)
+uint64_t mq_hub_flush(struct mq *f, uint64_t now_ns)
 {
 	struct list *n;
 
+	/* After many deliveries those who publish get their turns before there are more. */
+	if (f->dealt >= MQ_DEAL_MANY && f->n.published != f->dealt_published)
+		f->deal_due = clock_mono_ns(f->clock) + f->dealt * MQ_DEAL_NS; /* the turn began a while ago */
+	f->dealt = 0;
+	f->dealt_published = f->n.published;
+	if (list_empty(&f->owing))
+		return NEVER;
+	if (now_ns < f->deal_due)
+		return f->deal_due;
 	while ((n = list_pop(&f->owing)) != NULL) {
 		struct mq_topic *t = container_of(n, struct mq_topic, owing);
 		uint32_t want = slice_of_turn(t);
@@ -162,6 +172,7 @@ void mq_hub_flush(struct mq *f)
 		engine_sub_credit(f->engine, &t->sub, want - t->granted);
 		t->granted = want;
 	}
+	return 0;
 }
 
 /* ---- Opening ------------------------------------------------------------------------------------------------------------------------------ */

@@ -44,6 +44,8 @@
 #define MQ_OUT_MAX (48u << 10)         /* bytes queued for a connection beyond which nothing is sent to it but answers */
 #define MQ_PARK_AFTER 64u             /* messages that a session could not take before it is parked; and one per subscription */
 #define MQ_FAN_OUT 4096u              /* deliveries of one topic in one turn, about */
+#define MQ_DEAL_MANY 256u             /* after more deliveries than this in one turn, publishers get their turns first: */
+#define MQ_DEAL_NS 4000u              /* as long as so much for each of them */
 #define MQ_TURN_BYTES (32u << 10)     /* bytes of one topic in one turn, about */
 #define MQ_TURN_RECORDS 64u           /* records of one topic in one turn */
 #define MQ_PULL_MSGS 64u              /* a session that catches up reads so many at once */
@@ -184,6 +186,8 @@ struct mq {
 	struct list dirty;                 /* flows whose offset is to be committed */
 	uint64_t commit_due, sweep_due;
 	struct list owing;                 /* topics whose tap gets credit back */
+	uint64_t dealt, dealt_published;   /* deliveries since the last flush; publishes until then */
+	uint64_t deal_due;                 /* no credit before */
 	struct list subscribing;           /* SUBSCRIBEs under way */
 	struct list idle;                  /* free pubs */
 	uint32_t n_idle;
@@ -446,7 +450,8 @@ void mq_topics_wide(struct mq *f, int change);
 bool mq_hub_settled(struct mq *f, struct slice filter);          /* no tap that the filter needs is being opened */
 bool mq_topic_at(const struct mq_topic *t, int32_t queue, uint64_t *ret); /* where the hub is */
 bool mq_topic_tapped(const struct mq_topic *t);
-void mq_hub_flush(struct mq *f);
+/* Gives credit back; returns when there is more to give. */
+uint64_t mq_hub_flush(struct mq *f, uint64_t now_ns);
 void mq_hub_sweep(struct mq *f);                                 /* tries what failed again */
 
 /* ---- deliver.c: from records to subscribers -------------------------------------------------------------------------------------------------------- */

@@ -176,11 +176,10 @@ static uint64_t flush(void *front, uint64_t now_ns)
 	struct mq *f = front;
 	CHECK_OBJ(f, MQ_MAGIC);
 
-	(void)now_ns;
-	bool again = !list_empty(&f->owing) || !list_empty(&f->work) || mq_subscribes_ready(f);
-	mq_hub_flush(f);
+	bool again = !list_empty(&f->work) || mq_subscribes_ready(f);
+	uint64_t due = mq_hub_flush(f, now_ns);
 	settle(f);
-	return again ? 0 : NEVER;
+	return again ? 0 : due;
 }
 
 /* ---- Numbers --------------------------------------------------------------------------------------------------------------------------------- */
