@@ -251,9 +251,11 @@ static bool foreign(struct api_job *j)
 			(const char *)c->origin.p);
 		return true;
 	}
-	if (c->origin.n > 0 || !slice_eq_str(http_header(c, "sec-fetch-site"), "cross-site"))
+	/* An image or a link of some page comes without an Origin; browsers say where from. */
+	struct slice site = http_header(c, "sec-fetch-site");
+	if (c->origin.n > 0 || site.n == 0 || slice_eq_str(site, "same-origin") || slice_eq_str(site, "none"))
 		return false;
-	api_problem(j, 403, ST_DENIED, "a page of another site may not do this");
+	api_problem(j, 403, ST_DENIED, "a page of another origin may not do this");
 	return true;
 }
 

@@ -358,6 +358,10 @@ static void hosts_and_origins(void **state)
 	has(ask(403, "DELETE", "/v1/topics/t", "origin: null\n", NULL), "DENIED");
 	ask(403, "GET", "/v1/topics/t/groups/g/messages", "origin: http://evil.example\n", NULL);
 	ask(403, "GET", "/v1/topics/t/groups/g/messages", "sec-fetch-site: cross-site\n", NULL);
+	ask(403, "GET", "/v1/topics/t/groups/g/messages", "sec-fetch-site: same-site\n", NULL);
+	ask(200, "GET", "/v1/topics/t/groups/g/messages", "sec-fetch-site: same-origin\n", NULL);
+	ask(200, "GET", "/v1/topics/t/groups/g/messages", "sec-fetch-site: none\n", NULL);
+	ask(200, "GET", "/v1/topics", "sec-fetch-site: cross-site\n", NULL);
 	fresh();
 	struct http_call_rig *c = http_rig_ask(&h, "GET", "/v1/topics", "origin: http://evil.example\n", NULL);
 	assert_int_equal(c->status, 200);
