@@ -528,8 +528,11 @@ void check_all(struct life *l, enum sim_crash how, uint64_t crashed_ns)
 	bool async = l->world.conf.flush == FLUSH_ASYNC;
 	struct checker c = {.life = l, .lossy = async && how != SIM_CRASH_KILL, .killed = how == SIM_CRASH_KILL};
 
-	if (c.lossy)
+	if (c.lossy) {
 		forgive(l);
+		for (int i = 0; i < TOPICS; i++) /* what readers saw may be gone: the ends are found out anew */
+			memset(l->topics[i].next, 0, sizeof(l->topics[i].next));
+	}
 	lease_recovered(l, c.lossy, crashed_ns);
 	tap_recovered(l, c.lossy);
 	run_checks(&c, crashed_ns);
