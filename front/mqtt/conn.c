@@ -181,8 +181,9 @@ static ptrdiff_t input(void *conn, struct slice bytes)
 			break;
 		}
 		CHECK((size_t)used <= rest.n);
+		if (rest.n == bytes.n)
+			c->seen_ns = clock_mono_ns(f->clock);
 		rest = slice_skip(rest, (size_t)used);
-		c->seen_ns = clock_mono_ns(f->clock);
 		serve(c, &p);
 	}
 	c->feeding = false;

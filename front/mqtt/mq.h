@@ -329,6 +329,7 @@ struct mq_session {
 	struct mq_window window;
 	struct list sent_retained;
 	struct list backlog;
+	uint32_t n_backlog;                /* retained messages in it */
 	struct mq_read *read;              /* that catches up */
 	uint64_t hit_serial;
 	uint32_t hit;

@@ -93,9 +93,10 @@ static void collect(struct mq_node *n, void *arg)
 	b->v[b->n++] = r;
 }
 
-static void backlog_free(struct mq_backlog *b)
+static void backlog_free(struct mq_session *s, struct mq_backlog *b)
 {
 	list_remove(&b->link);
+	s->n_backlog -= b->n - b->at;
 	for (uint32_t i = b->at; i < b->n; i++)
 		mq_retained_release(b->v[i]);
 	mem_free(b->v);
@@ -105,7 +106,7 @@ static void backlog_free(struct mq_backlog *b)
 void mq_backlog_free(struct mq_session *s)
 {
 	LIST_EACH_SAFE(&s->backlog, n, next)
-		backlog_free(container_of(n, struct mq_backlog, link));
+		backlog_free(s, container_of(n, struct mq_backlog, link));
 }
 
 void mq_retained_queue(struct mq_session *s, const struct mq_sub *sub)
@@ -116,8 +117,9 @@ void mq_retained_queue(struct mq_session *s, const struct mq_sub *sub)
 	b->sub_id = sub->id;
 	mq_trie_names(s->f->names, sub->filter, collect, b);
 	list_push(&s->backlog, &b->link);
+	s->n_backlog += b->n;
 	if (b->n == 0)
-		backlog_free(b);
+		backlog_free(s, b);
 }
 
 /* As a message to be sent; false: it has expired, and is forgotten. */
@@ -170,12 +172,12 @@ bool mq_retained_work(struct mq_session *s)
 {
 	while (!list_empty(&s->backlog)) {
 		struct mq_backlog *b = container_of(s->backlog.next, struct mq_backlog, link);
-		for (; b->at < b->n; b->at++) {
+		for (; b->at < b->n; b->at++, s->n_backlog--) {
 			if (!send_one(s, b->v[b->at], b->qos, b->sub_id))
 				return false;
 			mq_retained_release(b->v[b->at]);
 		}
-		backlog_free(b);
+		backlog_free(s, b);
 	}
 	return true;
 }

@@ -180,8 +180,11 @@ void mq_subscribe_turn(struct mq *f)
 /* ---- SUBSCRIBE ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Whether it may be subscribed to at all. */
-static uint8_t check(const struct mqtt_filter *f)
+static uint8_t check(const struct mq_session *s, const struct mqtt_filter *f)
 {
+	/* Who subscribes again and again, and does not take the retained messages, does not get a longer and longer list of them. */
+	if (s->n_backlog > s->f->conf->mqtt_max_retained)
+		return MQTT_QUOTA_EXCEEDED;
 	if (!mqtt_filter_valid(f->filter) || !mq_levels_fine(f->filter))
 		return MQTT_BAD_FILTER;
 	if (slice_starts(f->filter, SLICE_LIT("$share/")))
@@ -239,7 +242,7 @@ void mq_subscribe(struct mq_conn *c, const struct mqtt_packet *p)
 
 	c->f->n.subscribes++;
 	for (uint32_t i = 0; i < k->n; i++)
-		k->rows[i].reason = check(&k->rows[i].filter);
+		k->rows[i].reason = check(c->session, &k->rows[i].filter);
 	k->stage = ASKING;
 	k->stats = (struct engine_stats){.ask = {.done = asked}, .actor = &c->f->actor};
 	mq_asked(c->f);
