@@ -254,6 +254,47 @@ static void a_full_disk_is_said(void **state)
 	fresh();
 }
 
+static void too_much_at_once_is_asked_to_come_back(void **state)
+{
+	char *body = mem_new(20001);
+	unsigned ok = 0, busy = 0;
+
+	(void)state;
+	memset(body, 'x', 20000);
+	h.r.disk.later = true;
+	for (unsigned i = 0; i < 200; i++)
+		http_rig_start(&h, "POST", "/v1/topics/t/messages?queue=0", NULL, slice_str(body));
+	for (unsigned i = 0; i < 200; i++) {
+		struct http_call_rig *c = h.calls[i];
+		http_rig_wait(c, 1000);
+		ok += c->status == 201;
+		if (c->status == 201)
+			continue;
+		assert_int_equal(c->status, 503);
+		has(http_rig_head(c), "retry-after: 1\r\n");
+		has(http_rig_body(c), "\"code\":\"BUSY\"");
+		busy++;
+	}
+	assert_true(ok > 0 && busy > 0);
+	h.r.disk.later = false;
+	fresh();
+	ask(201, "POST", "/v1/topics/t/messages", NULL, "x");
+	mem_free(body);
+}
+
+static void a_failed_log_acknowledges_nothing(void **state)
+{
+	(void)state;
+	ask(201, "POST", "/v1/topics/t/messages", NULL, "x");
+	h.r.disk.sync_fails = ST_IO;
+	has(ask(500, "POST", "/v1/topics/t/messages", NULL, "x"), "\"code\":\"IO\"");
+	h.r.disk.sync_fails = ST_OK;
+	ask(500, "POST", "/v1/topics/t/messages", NULL, "x");
+	has(ask(503, "GET", "/readyz", NULL, NULL), "\"code\":\"IO\"");
+	ask(200, "GET", "/healthz", NULL, NULL);
+	has(ask(200, "POST", "/v1/topics/t/messages", "content-type: application/json\n", "[{\"body\":\"x\"}]"), "\"status\":500");
+}
+
 static void who_hangs_up_during_a_publish_leaves_nothing(void **state)
 {
 	(void)state;
@@ -648,6 +689,7 @@ int main(void)
 		T(one_message_is_stored_and_named), T(ids_differ), T(options_are_headers_or_parameters), T(what_is_not_known_is_named),
 		T(names_in_the_path_are_decoded), T(a_topic_is_made_only_where_that_is_allowed), T(memory_is_named_where_it_is_wanted),
 		T(the_body_is_any_bytes), T(a_delayed_message_has_no_place_yet), T(too_big_is_refused), T(a_full_disk_is_said),
+		T(too_much_at_once_is_asked_to_come_back), T(a_failed_log_acknowledges_nothing),
 		T(who_hangs_up_during_a_publish_leaves_nothing), T(a_batch_has_a_result_for_each), T(lines_are_a_batch), T(a_batch_in_memory_says_so),
 		T(an_array_may_be_one_message), T(who_hangs_up_during_a_batch_leaves_nothing), T(hosts_and_origins), T(preflights), T(paths_and_methods),
 		T(a_front_that_ends_refuses), T(topics_are_made_changed_and_dropped), T(a_topic_shows_its_queues_and_readers),
