@@ -13,7 +13,7 @@
 const struct front_row front_rows[] = {
 	{.ops = &front_native, .enable = SET_COUNT},
 	{.ops = &front_mqtt, .enable = SET_mqttEnable, .ports = {{"mqtt", SET_mqttPort}}},
-	{.ops = &front_http, .enable = SET_httpEnable, .ports = {{"http", SET_httpPort}, {"https", SET_httpsPort}}},
+	{.ops = &front_http, .enable = SET_httpEnable, .own_thread = true, .ports = {{"http", SET_httpPort}, {"https", SET_httpsPort}}},
 	{.ops = &front_websocket, .enable = SET_websocketEnable, .ports = {{"websocket", SET_websocketPort}}},
 	{.ops = NULL},
 };

@@ -13,6 +13,7 @@ enum { FRONTS_MAX = 8 };
 struct front_row {
 	const struct front_ops *ops;
 	enum setting enable;          /* SET_COUNT: always */
+	bool own_thread;              /* what it counts is told there */
 	struct {
 		const char *name;
 		enum setting port;

@@ -14,10 +14,6 @@
 #include "base/obj.h"
 #include "os/file.h"
 
-#ifndef GANTRY_VERSION
-#define GANTRY_VERSION "0.1.0"
-#endif
-
 enum { CONF_MAX = 1 << 20, EXIT_USAGE = 2 };
 
 static const char usage[] =

@@ -45,6 +45,7 @@ static void configure_gateways(struct front_conf *c, const struct settings *s)
 
 static void configure(struct front_conf *c, const struct settings *s)
 {
+	c->version = SLICE_LIT(GANTRY_VERSION);
 	c->cluster = slice_str(s->text[SET_brokerClusterName]);
 	c->broker = slice_str(s->text[SET_brokerName]);
 	c->broker_id = s->n[SET_brokerId];
@@ -61,9 +62,12 @@ static void configure(struct front_conf *c, const struct settings *s)
 	configure_gateways(c, s);
 }
 
+static void wake(void *loop) { loop_wake(loop); }
+
 void plugs_init(struct plugs *pl, struct process *p)
 {
 	*pl = (struct plugs){.p = p};
+	numbers_init(&pl->numbers, wake, &p->loop);
 	configure(&pl->conf, p->set);
 	for (const struct front_row *r = front_rows; r->ops != NULL; r++) {
 		if (r->enable != SET_COUNT && p->set->n[r->enable] == 0)
@@ -133,7 +137,24 @@ bool plugs_ports(struct plugs *pl)
 
 /* ---- Lives -------------------------------------------------------------------------------------------------------------------------- */
 
-static void wake(void *loop) { loop_wake(loop); }
+static void describe(void *arg, struct buf *metrics) { numbers_ask(&((struct plugs *)arg)->numbers, metrics); }
+
+/* What the fronts count; those that have a thread of their own say it there. */
+static void describe_all(struct plugs *pl)
+{
+	struct buf json = {0};
+
+	for (unsigned i = 0; i < pl->n; i++) {
+		const struct front_row *r = pl->v[i].row;
+		if (!pl->v[i].running || r->ops->describe == NULL || r->own_thread)
+			continue;
+		buf_reset(&json);
+		r->ops->describe(pl->v[i].state, &json);
+		numbers_of_front(&pl->fresh, r->ops->name, buf_view(&json));
+	}
+	buf_fini(&json);
+	numbers_put(&pl->numbers, &pl->fresh);
+}
 
 bool plugs_start(struct plugs *pl, struct engine *engine, struct front_gate *gate)
 {
@@ -157,6 +178,8 @@ bool plugs_start(struct plugs *pl, struct engine *engine, struct front_gate *gat
 		e->wake = wake;
 		e->wake_arg = &pl->p->loop;
 		e->random = host_random_bytes;
+		e->describe = describe;
+		e->describe_arg = pl;
 		e->streams = pl->streams;
 		g->started = true;
 		enum status st = g->row->ops->start(g->state, e);
@@ -183,6 +206,7 @@ bool plugs_open(struct plugs *pl)
 		if (ops->stream != NULL && !process_listen(pl->p, ops->name, ops->stream, g->state))
 			return false;
 	}
+	describe_all(pl);
 	return true;
 }
 
@@ -190,6 +214,8 @@ uint64_t plugs_turn(struct plugs *pl, uint64_t now_ns)
 {
 	uint64_t due = NEVER;
 
+	if (numbers_wanted(&pl->numbers))
+		describe_all(pl);
 	for (unsigned i = 0; i < pl->n; i++)
 		if (pl->v[i].running && pl->v[i].row->ops->turn != NULL)
 			due = u64_min(due, pl->v[i].row->ops->turn(pl->v[i].state, now_ns));
@@ -243,4 +269,6 @@ void plugs_fini(struct plugs *pl)
 		mem_free(pl->v[i].state);
 	}
 	buf_fini(&pl->origins);
+	buf_fini(&pl->fresh);
+	numbers_fini(&pl->numbers);
 }

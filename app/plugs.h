@@ -10,6 +10,7 @@
 #define APP_PLUGS_H
 
 #include "app/fronts.h"
+#include "app/numbers.h"
 #include "app/process.h"
 
 struct plug {
@@ -27,6 +28,8 @@ struct plugs {
 	struct buf origins;       /* what conf.origins views */
 	struct plug v[FRONTS_MAX];
 	unsigned n;
+	struct numbers numbers;   /* of the fronts without a thread of their own */
+	struct buf fresh;
 	struct stream_bound streams[FRONTS_MAX + 1];
 	unsigned running;
 };

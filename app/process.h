@@ -12,6 +12,10 @@
 #include "os/loop_uv.h"
 #include "os/tcp.h"
 
+#ifndef GANTRY_VERSION
+#define GANTRY_VERSION "0.1.0"
+#endif
+
 enum { LISTENERS_MAX = 12, WHY_MAX = 512 };
 
 struct process {

@@ -19,6 +19,7 @@
 /* What a front needs to know of the broker it serves. */
 struct front_conf {
 	struct slice cluster, broker;
+	struct slice version;     /* of this program */
 	uint64_t broker_id;
 	uint32_t advertised_ip;   /* brokerIP1, IPv4 host order */
 	uint16_t advertised_port; /* listenPort */
@@ -98,6 +99,8 @@ struct front_env {
 	void (*random)(void *to, size_t n);     /* secret bytes from the kernel */
 	struct front_port ports[FRONT_PORTS_MAX]; /* this front's */
 	unsigned n_ports;
+	void (*describe)(void *, struct buf *metrics); /* from any thread: what the fronts of the process's loop count, as lines for Prometheus; may be NULL */
+	void *describe_arg;
 	const struct stream_bound *streams;     /* protocols of this process that a carrier may bring in; ended by ops NULL */
 };
 /* A protocol and the front that it belongs to. */

@@ -128,6 +128,13 @@ static void describe_metrics(void *arg, struct buf *b)
 {
 	struct http *f = arg;
 
+	buf_str(b, "# HELP gantry_build_info What runs here.\n# TYPE gantry_build_info gauge\ngantry_build_info{version=");
+	buf_json_str(b, f->conf->version);
+	buf_str(b, ",cluster=");
+	buf_json_str(b, f->conf->cluster);
+	buf_str(b, ",broker=");
+	buf_json_str(b, f->conf->broker);
+	buf_str(b, "} 1\n");
 	buf_fmt(b, "# HELP gantry_http_connections Connections to the HTTP front.\n# TYPE gantry_http_connections gauge\n"
 		"gantry_http_connections %lu\n", atomic_load(&f->n_conns));
 	buf_fmt(b, "# HELP gantry_http_accepted_total Connections that were accepted.\n# TYPE gantry_http_accepted_total counter\n"
@@ -136,6 +143,8 @@ static void describe_metrics(void *arg, struct buf *b)
 		"# TYPE gantry_http_turned_away_total counter\ngantry_http_turned_away_total %lu\n", atomic_load(&f->n_turned_away));
 	buf_fmt(b, "# HELP gantry_http_refused_total Requests that were malformed, too large or too slow.\n"
 		"# TYPE gantry_http_refused_total counter\ngantry_http_refused_total %lu\n", atomic_load(&f->n_refused));
+	if (f->env.describe != NULL)
+		f->env.describe(f->env.describe_arg, b);
 }
 
 static void open_library(struct http *f)
