@@ -8,8 +8,6 @@
  * A send for which there is no prepared space at this moment is parked with a copy of its bytes, in order, and tried again every turn; what
  * is parked is bounded by unsynced_bytes, beyond that the answer is BUSY.
  */
-#include <stdio.h>
-
 #include "base/mem.h"
 #include "base/props.h"
 #include "base/utf.h"
@@ -56,10 +54,20 @@ static void note_props(struct slice props, struct prop_notes *n)
 	}
 }
 
+static char *put_hex(char *to, uint64_t v, unsigned digits)
+{
+	while (digits > 0)
+		*to++ = "0123456789ABCDEF"[v >> 4 * --digits & 15];
+	return to;
+}
+
 /* 32 hex digits that no other message has: our address, a counter, and randomness. */
 static void make_uniq(struct eng *g, char to[33])
 {
-	snprintf(to, 33, "%08X%08X%016llX", g->conf.store_ip, (uint32_t)g->uniq_counter++, (unsigned long long)prng_u64(g->env.prng));
+	to = put_hex(to, g->conf.store_ip, 8);
+	to = put_hex(to, g->uniq_counter++, 8);
+	to = put_hex(to, prng_u64(g->env.prng), 16);
+	*to = '\0';
 }
 
 /* The properties as they are stored: without a checksum of somebody else's, with a UNIQ_KEY. They may go to 'to'. */

@@ -513,6 +513,35 @@ static void test_a_lost_log_is_not_an_empty_one(void **state)
 	}
 }
 
+/* Who brings no key of his own gets one: our address, a counter, and randomness, as 32 hex digits. */
+static void test_a_made_key(void **state)
+{
+	struct world w;
+	struct answer r;
+	struct record rec;
+	struct slice key;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	for (unsigned i = 0; i < 18; i++) {
+		char want[17];
+		snprintf(want, sizeof want, "7F000001%08X", i);
+		assert_int_equal(send_props(&w, "orders", 0, SLICE_LIT("one"), "", &r), ST_OK);
+		memset(&r, 0, sizeof r);
+		r.u.pull = (struct engine_pull){.ask = {.done = on_done}, .topic = SLICE_LIT("orders"), .from = i, .max_msgs = 1, .max_bytes = 4096};
+		engine_pull(w.e, &r.u.pull);
+		assert_int_equal(finish(&w, &r), ST_OK);
+		assert_int_equal(record_decode(buf_view(&r.bytes), &rec), ST_OK);
+		assert_true(props_get(rec.props, SLICE_LIT("UNIQ_KEY"), &key));
+		assert_int_equal(key.n, 32);
+		assert_memory_equal(key.p, want, 16);
+		for (size_t k = 0; k < key.n; k++)
+			assert_non_null(strchr("0123456789ABCDEF", key.p[k]));
+		buf_fini(&r.bytes);
+	}
+	world_fini(&w);
+}
+
 static void test_find_and_view(void **state)
 {
 	struct world w;
@@ -704,6 +733,7 @@ int main(void)
 		cmocka_unit_test(test_fewer_queues_survive_a_restart),
 		cmocka_unit_test(test_settings_win_over_snapshots),
 		cmocka_unit_test(test_a_lost_log_is_not_an_empty_one),
+		cmocka_unit_test(test_a_made_key),
 		cmocka_unit_test(test_find_and_view),
 		cmocka_unit_test(test_index_is_rebuilt),
 		cmocka_unit_test(test_retention_by_size),
