@@ -438,7 +438,7 @@ struct mq_topic {
 	struct list flows;
 	struct list owing;
 	uint32_t owed, granted;            /* credit to be given back; under way */
-	uint32_t fan_out, size;            /* of late, smoothed */
+	uint32_t fan_out, size;            /* of late: deliveries of a record, times 8; bytes of one */
 	struct mq_opening *op;
 };
 void mq_hub_load(struct mq *f);

@@ -269,6 +269,52 @@ static void unsubscribing_ends_it(void **state)
 	mclient_expect(&s, "");
 }
 
+/* What was sent of a topic that is dropped cannot be sent again; its identifier is free once it is acknowledged, or the client is back. */
+static void a_topic_that_is_dropped_takes_its_messages_along(void **state)
+{
+	(void)state;
+	mrig_topic(&rig, "t", 1);
+	mrig_topic(&rig, "u", 1);
+	subscriber("dur", "#");
+	publisher();
+	mclient_publish(&p, "t/1", "one", 1, false);
+	mclient_publish(&p, "t/1", "two", 1, false);
+	mclient_publish(&p, "u/1", "stays", 1, false);
+	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 payload=one");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=two");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=3 topic=u/1 payload=stays");
+	assert_int_equal(mrig_topic_drop(&rig, "t"), ST_OK);
+	mclient_ack(&s, 1);
+	mrig_run(&rig, 100);
+	mclient_close(&s);
+	resume(&s, "dur");
+	mclient_expect(&s, "PUBLISH v5 qos1 dup id=3 topic=u/1 payload=stays");
+	mclient_expect(&s, "");
+	mclient_publish(&p, "t/1", "new", 1, false);
+	if (!mclient_take(&s) || !slice_eq_str(s.p.payload, "new"))
+		fail_msg("the topic that was made again is not subscribed");
+}
+
+/* Retention, or a message that expired meanwhile: what cannot be sent again does not stay in the way. */
+static void what_expired_is_not_sent_again(void **state)
+{
+	(void)state;
+	mrig_topic(&rig, "t", 1);
+	subscriber("dur", "t/#");
+	mclient_open(&rig, &p, 5);
+	mclient_connect(&p, "publisher", true, 0);
+	mclient_say(&p, "32 L s't/1' 0001 {02 00000005} 'brief' | 32 L s't/1' 0002 {} 'long'");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 props[message_expiry=5] payload=brief");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=long");
+	mclient_close(&s);
+	mrig_run(&rig, 6000);
+	resume(&s, "dur");
+	mclient_expect(&s, "PUBLISH v5 qos1 dup id=2 topic=t/1 payload=long");
+	mclient_ack(&s, 2);
+	mrig_run(&rig, 300);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 2);
+}
+
 /* ---- Slow readers ---- */
 
 static void who_does_not_read_costs_no_memory_and_loses_nothing(void **state)
@@ -586,6 +632,8 @@ int main(void)
 		TEST(an_id_of_any_characters_has_a_legal_group),
 		TEST(retained_messages_under_way_come_again),
 		TEST(unsubscribing_ends_it),
+		TEST(a_topic_that_is_dropped_takes_its_messages_along),
+		TEST(what_expired_is_not_sent_again),
 		TEST(who_does_not_read_costs_no_memory_and_loses_nothing),
 		TEST(a_read_that_outlives_its_session_wakes_nobody),
 		TEST(qos_0_is_dropped_and_counted),
