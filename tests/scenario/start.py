@@ -436,6 +436,29 @@ def status_command(folder):
     check(status > 0 and str(srv.port) in text, "status without a server: exit %d, %s" % (status, text))
 
 
+def metrics(folder):
+    """Each front's connections are counted where Prometheus looks, also those of the fronts that live in another thread than the question."""
+    srv = server.Gantry(folder)
+    srv.start()
+    try:
+        held = [native.Connection(srv.port), native.Connection(srv.port), clients.Mqtt(srv.mqtt_port, "counted"), clients.WebSocket(srv.ws_port)]
+        http = clients.Http(srv.http_port)
+        want = {"native": 2, "mqtt": 1, "websocket": 1, "http": 1}
+        end = time.monotonic() + 5.0
+        while True:
+            status, _headers, text = http.ask("GET", "/metrics")
+            found = {name: int(n) for name, n in re.findall(r"^gantry_(\w+)_connections (\d+)$", text.decode(), re.M) if name in want}
+            if found == want or time.monotonic() > end:
+                break
+            time.sleep(0.05)
+        check(status == 200 and found == want, "%d: %s instead of %s" % (status, found, want))
+        check(b'gantry_build_info{version="' in text, "no version: %s" % text[:300])
+        for c in held:
+            c.close()
+    finally:
+        srv.stop()
+
+
 def damaged_log(folder):
     """A flipped byte in the middle of the log is refused with the file; it is never cut off and never read as good.
 
@@ -685,7 +708,7 @@ def no_descriptors(folder):
         srv.stop()
 
 
-CASES = [empty_folder, any_ports, taken_port, fronts_off, certificates, sigterm, stop_with_stalled, restart_keeps, config_file, wrong_settings, foreign_folder, second_process, status_command,
+CASES = [empty_folder, any_ports, taken_port, fronts_off, certificates, sigterm, stop_with_stalled, restart_keeps, config_file, wrong_settings, foreign_folder, second_process, status_command, metrics,
          damaged_log, malformed, many_connections, no_descriptors, slow_reader]
 
 
