@@ -400,6 +400,7 @@ static void pulled(struct engine_ask *a, enum status st)
 		mq_session_wake(s);
 	} else if (st == ST_NO_TOPIC || st == ST_NO_QUEUE || st == ST_DENIED) {
 		mq_flow_free(w);
+		w = NULL;
 		mq_session_wake(s);
 	} else if (st != ST_EMPTY && st != ST_CLOSED) {
 		log_warn(k->f->log, "mqtt", "topic=%.*s queue=%d from=%llu a session cannot go on: %s", (int)w->topic->name.n, (const char *)w->topic->name.p,
