@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  * Copyright The Gantry authors
  */
-/* The MQTT front does what can be done at once, and waits for no other traffic. */
+/* The MQTT front does what can be done at once, waits for no other traffic, and lets go of what is gone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -91,12 +91,46 @@ static void a_window_with_some_room_is_used(void **state)
 	assert_false(mclient_take(&s));
 }
 
+/* A session that was away while its topic lost queues: it gets what can be read, and what cannot is no trouble. */
+static void queues_that_went_while_a_session_was_away(void **state)
+{
+	char topic[16];
+	unsigned got = 0;
+
+	(void)state;
+	assert_int_equal(mrig_topic(&rig, "t", 8), ST_OK);
+	mclient_open(&rig, &p, 4);
+	mclient_connect(&p, "p", true, 0);
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "s", false, 100);
+	mclient_subscribe(&s, "t/#", 1);
+	mclient_close(&s);
+	for (unsigned i = 0; i < 32; i++) {
+		snprintf(topic, sizeof(topic), "t/%u", i);
+		mclient_publish(&p, topic, "x", 1, false);
+	}
+	assert_int_equal(mrig_topic(&rig, "t", 2), ST_OK);
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "s", false, 100);
+	mrig_run(&rig, 100);
+	while (mclient_take(&s)) {
+		assert_int_equal(s.p.type, MQTT_PUBLISH);
+		mclient_ack(&s, s.p.id);
+		got++;
+	}
+	assert_in_range(got, 1, 31);
+	mclient_publish(&p, "t/new", "y", 1, false);
+	assert_true(mclient_take(&s));
+	assert_true(slice_eq_str(s.p.payload, "y"));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_suback_waits_for_no_other_traffic, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_durable_suback_waits_for_its_cell_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_window_with_some_room_is_used, setup, teardown),
+		cmocka_unit_test_setup_teardown(queues_that_went_while_a_session_was_away, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
