@@ -20,6 +20,7 @@
  */
 #include <libwebsockets.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -33,6 +34,7 @@ enum {
 	CARRIER_MAGIC = 0x77736361, CONN_MAGIC = 0x7773636f,
 	CARRIED_MAX = 4,
 	RX_BYTES = 4096,              /* the library's buffer of a connection */
+	FILES_MAX = 128 << 10,        /* a socket whose number is beyond is refused */
 	HEADER_BYTES = 1024,          /* the plain request is far smaller */
 	OUT_MAX = 24 << 10,           /* queued bytes of a connection beyond which stream_room() is 0 */
 	OUT_LIMIT = 64 << 20,         /* and beyond which it is cut: answers that nobody reads */
@@ -574,10 +576,17 @@ static struct lws_context *library(struct ws_carrier *k, uv_loop_t *loop)
 		.pt_serv_buf_size = RX_BYTES * 2, .max_http_header_data = HEADER_BYTES, .user = k, .timeout_secs = 5,
 	};
 	struct lws_context *made;
+	struct rlimit files, fewer;
 
+	/* It makes (and writes) tables for as many descriptors as the process may ever have: where that is a billion, it would take all memory. */
+	bool limited = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > FILES_MAX;
+	fewer = (struct rlimit){FILES_MAX, files.rlim_max};
+	limited = limited && setrlimit(RLIMIT_NOFILE, &fewer) == 0;
 	lws_set_log_level(LLL_ERR, lws_says);
 	made = lws_create_context(&info);
 	lws_set_log_level(0, NULL); /* from now on it would speak of what peers do wrong */
+	if (limited)
+		(void)setrlimit(RLIMIT_NOFILE, &files);
 	return made;
 }
 
