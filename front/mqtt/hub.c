@@ -397,7 +397,7 @@ static void topic_there(struct mq *f, const struct topic_info *info, bool is_new
 	t->queues = info->conf.read_queues;
 	f->topic_changes++;
 	if (!t->exists)
-		t->fresh = is_new;
+		t->fresh = is_new && (t->interest > 0 || f->wide > 0);
 	t->exists = true;
 	look_again(t);
 }

@@ -418,6 +418,7 @@ struct model_client {
 	const char *filters[FILTERS_EACH];
 	bool wants[MESSAGES];          /* published while it had a subscription that matches, and acknowledged to the publisher */
 	bool got[MESSAGES], acked[MESSAGES];
+	bool here[MESSAGES];           /* came on this connection */
 	uint16_t waiting[64];          /* identifiers to be acknowledged */
 	unsigned what[64];
 	unsigned n_waiting, subacks;
@@ -439,6 +440,7 @@ static void model_up(unsigned i)
 	mclient_connect(&k->c, id, false, 100000);
 	if (k->c.p.session_present != k->there)
 		fail_msg("client %u: session present %d", i, k->c.p.session_present);
+	memset(k->here, 0, sizeof(k->here));
 	k->there = k->up = true;
 	k->n_waiting = 0;
 }
@@ -464,6 +466,9 @@ static unsigned model_take(unsigned i, struct prng *r, unsigned percent)
 			continue;
 		if (!slice_u64(k->c.p.payload, &m) || m >= n_messages || !slice_eq_str(k->c.p.topic, topics[topic_of[m]]))
 			fail_msg("client %u got something that was not published", i);
+		if (k->here[m])
+			fail_msg("client %u got message %u twice on one connection", i, (unsigned)m);
+		k->here[m] = true;
 		if (!k->got[m]) {
 			if (k->last[topic_of[m]] > m)
 				fail_msg("client %u got message %u of its topic after %u", i, (unsigned)m, k->last[topic_of[m]] - 1);
