@@ -122,6 +122,7 @@ run:
 
 # Everything: lint, both compilers, sanitized checks, simulation, fuzzers, scenarios, interop. Ends in "N passed, N failed".
 test:
+	@tools/deps.sh test
 	@tools/test.sh
 
 check-bins: $(UNIT_BIN)

@@ -6,7 +6,7 @@
 set -eu
 
 build="gcc make pkg-config libc6-dev libuv1-dev zlib1g-dev libjansson-dev libh2o-evloop-dev libwebsockets-dev libwebsockets-evlib-uv libssl-dev"
-tests="clang libclang-rt-14-dev libcmocka-dev python3 python3-paho-mqtt default-jdk-headless maven golang-go nodejs npm chromium openssl curl wrk
+tests="clang libclang-rt-14-dev libcmocka-dev python3 python3-paho-mqtt default-jdk-headless maven golang-go nodejs npm chromium fonts-dejavu-core openssl curl wrk
 	redis-server mosquitto mosquitto-clients nginx"
 # Compared with, and run by the tests on ports of their own: nothing of these is to run as a service because of us.
 services="redis-server mosquitto nginx"

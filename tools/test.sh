@@ -55,6 +55,8 @@ step "check with sanitizers" $make --no-print-directory BUILD=asan B=build/asan 
 step "simulation" sims
 step "fuzz" $make --no-print-directory fuzz SECONDS="${FUZZ_SECONDS:-10}"
 step "scenarios" $make --no-print-directory BUILD=asan B=build/asan scenario
+step "subscribers that do not read" env GANTRY="$(pwd)/build/release/gantry" python3 tests/scenario/abuse.py --only stalled-http,stalled-websocket,stalled-mqtt,stalled-native
+step "nonsense on every port" env GANTRY="$(pwd)/build/asan/gantry" python3 tests/scenario/abuse.py --only nonsense
 step "the crash checker itself" env GANTRY="$(pwd)/build/asan/gantry" tests/scenario/kill9.py --self-test
 step "interop" $make --no-print-directory BUILD=release interop
 echo "took $(($(date +%s) - began)) s"

@@ -7,9 +7,9 @@
            slowest hundredth stays near what it was without them, and a durable consumer misses nothing.
   nonsense: 10,000 malformed inputs on each port: the server lives, its memory is flat, and good clients are served in between.
 
-  abuse.py [--only stalled-http,stalled-websocket,stalled-mqtt,stalled-native,nonsense] [--seconds 5] [--rate 20000] [--seed N] [--keep]
+  abuse.py [--only stalled-http,stalled-websocket,stalled-mqtt,stalled-native,nonsense] [--seconds 5] [--rate 20000] [--speed] [--seed N] [--keep]
 
-The figures are those of the issue at --seconds 30; `make test` runs a short slice at a lower rate, because it runs the sanitized program.
+With --speed the publisher's slowest hundredth counts too; without it, memory and loss: a machine that does other things says nothing about speed.
 """
 
 import argparse
@@ -136,7 +136,8 @@ def durable_reader(srv, topic, got, stop):
 
 def stalled(o, front):
     folder = tempfile.mkdtemp(prefix="gantry-abuse-")
-    srv = server.Gantry(folder, settings={"flushDiskType": "ASYNC_FLUSH", "maxConnections": 20000}).start()
+    # A small cache of the log, so that what grows is what the stalled ones cost.
+    srv = server.Gantry(folder, settings={"flushDiskType": "ASYNC_FLUSH", "maxConnections": 20000, "cacheBytes": "4m"}).start()
     topic, make = "stalled-" + front, globals()["stalled_" + front]
     seconds, rate = o.seconds, o.rate
     conn = native.Connection(srv.port)
@@ -163,7 +164,7 @@ def stalled(o, front):
     bad = []
     if not sanitized() and grown > PER_CONNECTION:
         bad.append("over %d KiB each" % (PER_CONNECTION // KIB))
-    if not sanitized() and p99 > max(P99_TIMES * p99_alone, P99_FLOOR_S):
+    if o.speed and p99 > max(P99_TIMES * p99_alone, P99_FLOOR_S):
         bad.append("the publisher suffers")
     if missed:
         bad.append("%d of %d messages missed by a durable session" % (missed, last - first))
@@ -269,6 +270,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rate", type=int, default=2000 if sanitized() else 20000)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
+    parser.add_argument("--speed", action="store_true")
     parser.add_argument("--keep", action="store_true")
     o = parser.parse_args()
     print("seed %d" % o.seed)

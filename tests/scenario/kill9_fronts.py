@@ -29,7 +29,7 @@ SESSION_MESSAGES_MAX = 20000
 ROUND_S = (0.05, 0.35)
 SEGMENTS = ("8m", "64m")
 SNAPSHOTS = ("1m", "8m")
-BUDGET_S = 40.0
+BUDGET_S = 20.0
 
 
 class Book:
