@@ -177,6 +177,7 @@ static void forget_group(struct groups_state *gs, struct group *gr, bool drop_of
 	gr->known = gr->recorded = false;
 	LIST_EACH_SAFE(&gr->feeds, n, t)
 		feed_end(container_of(n, struct feed, link), ST_NO_GROUP);
+	gs->renewals += drop_offsets;
 	if (drop_offsets)
 		LIST_EACH_SAFE(&gr->topics, n, t)
 			gtopic_free(gs, container_of(n, struct gtopic, link));

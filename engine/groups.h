@@ -53,6 +53,7 @@ struct groups_state {
 	struct eng *eng;
 	char *gateway;             /* the client id under which the engine's own members take part */
 	uint64_t serial;           /* of the group or gtopic that was made last */
+	uint32_t renewals;         /* how often offsets began anew: item_given */
 	struct list groups;        /* struct group, in order of serial */
 	struct list gtopics;       /* struct gtopic of all groups, in order of serial */
 	struct u64map users;       /* topic's address -> struct topic_users */
@@ -188,6 +189,7 @@ struct goff {
 	enum goff_state state;
 	bool set;                  /* there is a committed offset */
 	bool extra_logged;         /* the log's last word on it names more than the offset */
+	bool old;                  /* from before the start, and not reset since: so may be receipts of what was not given since */
 	uint64_t value;
 	int64_t commit_ms;
 	struct list dirty;         /* gs->dirty, gs->later or gs->written */

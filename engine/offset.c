@@ -82,6 +82,7 @@ struct goff *goff_need(struct gtopic *gt, int32_t queue)
 	o = mem_new(sizeof *o);
 	o->gt = gt;
 	o->queue = queue;
+	o->old = gt->group->gs->eng->recovering;
 	list_init(&o->dirty);
 	gt->q[queue] = o;
 	return o;
@@ -174,6 +175,13 @@ void goff_dirty(struct groups_state *gs, struct goff *o)
 	state_dirty(gs->eng);
 }
 
+/* It begins anew: what was given out before counts no more, and receipts of it settle nothing. */
+static void goff_renew(struct groups_state *gs, struct goff *o)
+{
+	o->old = false;
+	gs->renewals++;
+}
+
 void goff_set(struct groups_state *gs, struct goff *o, uint64_t value)
 {
 	bool raise = o->set && value >= o->value;
@@ -182,6 +190,8 @@ void goff_set(struct groups_state *gs, struct goff *o, uint64_t value)
 		cursor_raise(o->cursor, value);
 	else if (o->cursor != NULL)
 		cursor_lower(o->cursor, value);
+	if (!raise)
+		goff_renew(gs, o);
 	o->value = o->cursor != NULL ? o->cursor->prefix : value; /* it may have settled more */
 	goff_dirty(gs, o);
 }
@@ -600,6 +610,7 @@ static void do_reset(struct groups_state *gs, struct engine_offset *r)
 		if (st == ST_OK) {
 			if (o->cursor != NULL)
 				cursor_reset(o->cursor, r->offset);
+			goff_renew(gs, o);
 			o->value = r->offset;
 			o->commit_ms = as.commit_ms;
 			o->set = true;

@@ -20,6 +20,8 @@
  *   it was not, and is not settled:    the attempt must be the next one. So receipts live through a restart, which keeps what was settled and the
  *                                      failed attempts, but no leases. EXTEND takes the lease anew then, if the queue is ours.
  *   else:                              GONE
+ * Where the group's offset was set anew, or the group dropped with its offsets, since the start, only the first of these counts, and the turns go on elsewhere: what
+ * was given out before settles nothing of what comes again.
  * With FLUSH_ASYNC a message may be lost with the power and leave its offset to another one, which its receipt then names.
  */
 #include "engine/groups.h"
@@ -29,6 +31,7 @@
 #define TAG_TURN_MASK ((1u << TAG_TURN_BITS) - 1)
 #define TAG_TURNS 61u
 #define TAG_TURNS_AN_EPOCH 8u /* by so many do the turns of two starts stand apart at first */
+#define TAG_TURNS_A_RENEWAL 29u /* the same, before and behind a reset */
 
 /* ---- Tags ------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -78,7 +81,10 @@ static uint64_t tag_offset(const struct cursor *c, uint64_t tag)
 
 void item_given(struct item *it)
 {
-	it->turn = (uint8_t)((it->given ? it->turn + 1u : it->cursor->gs->eng->epoch % TAG_TURNS * TAG_TURNS_AN_EPOCH) % TAG_TURNS);
+	const struct groups_state *gs = it->cursor->gs;
+	uint64_t first = gs->eng->epoch % TAG_TURNS * TAG_TURNS_AN_EPOCH + gs->renewals % TAG_TURNS * TAG_TURNS_A_RENEWAL;
+
+	it->turn = (uint8_t)((it->given ? it->turn + 1u : first) % TAG_TURNS);
 	it->given = true;
 }
 
@@ -263,7 +269,7 @@ static enum status by_receipt(struct groups_state *gs, const struct engine_settl
 		return ST_GONE;
 	uint64_t offset = tag_offset(c, r->tag);
 	struct item *it = u64map_get(&c->items, offset);
-	if (it != NULL && it->given && item_tag(it) != r->tag)
+	if (it != NULL && it->given ? item_tag(it) != r->tag : !c->off->old)
 		return ST_GONE;
 	if (it != NULL && it->state == ITEM_LEASED)
 		return settle_item(it, r->how, r->after_ms);

@@ -295,6 +295,60 @@ static void a_stale_receipt_never_passes_for_a_later_attempt(void **state)
 	rig_fini(&r);
 }
 
+static void a_receipt_from_before_a_reset_is_gone(void **state)
+{
+	struct rig r;
+	struct rig_sub before, other;
+	struct prng torn;
+
+	(void)state;
+	prng_init(&torn, 5);
+	setup(&r, 1);
+	send(&r, "t", 0, "a");
+	send(&r, "t", 0, "b");
+	before = poll(&r, 2);
+	assert_texts(&before, "a b");
+	assert_int_equal(rig_reset(&r, "g", "t", 0, 0), ST_OK);
+	assert_int_equal(by(&r, &before, 0, SETTLE_ACK, 0), ST_GONE); /* nobody has it again yet */
+	other = poll(&r, 1);
+	assert_texts(&other, "a");
+	assert_int_equal(by(&r, &before, 0, SETTLE_RETRY, 0), ST_GONE); /* somebody else has it */
+	assert_int_equal(by(&r, &before, 1, SETTLE_ACK, 0), ST_GONE);
+	assert_int_equal(by(&r, &other, 0, SETTLE_ACK, 0), ST_OK);
+	rig_sub_free(&before);
+	rig_sub_free(&other);
+	/* Receipts live through a restart, but not through a reset behind it. */
+	before = poll(&r, 1);
+	assert_texts(&before, "b");
+	rig_run(&r, 200);
+	rig_crash(&r, &torn);
+	assert_int_equal(rig_reset(&r, "g", "t", 0, 0), ST_OK);
+	assert_int_equal(by(&r, &before, 0, SETTLE_ACK, 0), ST_GONE);
+	assert_poll(&r, 2, "a b");
+	rig_sub_free(&before);
+	rig_fini(&r);
+}
+
+static void a_receipt_of_a_group_that_was_dropped_is_gone(void **state)
+{
+	struct rig r;
+	struct rig_sub before, other;
+
+	(void)state;
+	setup(&r, 1);
+	send(&r, "t", 0, "a");
+	before = poll(&r, 1);
+	assert_int_equal(rig_group_drop(&r, "g", true), ST_OK);
+	assert_int_equal(by(&r, &before, 0, SETTLE_ACK, 0), ST_NO_GROUP);
+	other = poll(&r, 1);
+	assert_texts(&other, "a");
+	assert_int_equal(by(&r, &before, 0, SETTLE_ACK, 0), ST_GONE);
+	assert_int_equal(by(&r, &other, 0, SETTLE_ACK, 0), ST_OK);
+	rig_sub_free(&before);
+	rig_sub_free(&other);
+	rig_fini(&r);
+}
+
 static void receipts_of_the_retry_topic(void **state)
 {
 	struct rig r;
@@ -467,6 +521,8 @@ int main(void)
 		cmocka_unit_test(a_lease_is_extended_by_receipt),
 		cmocka_unit_test(what_is_released_counts_for_nothing),
 		cmocka_unit_test(a_stale_receipt_never_passes_for_a_later_attempt),
+		cmocka_unit_test(a_receipt_from_before_a_reset_is_gone),
+		cmocka_unit_test(a_receipt_of_a_group_that_was_dropped_is_gone),
 		cmocka_unit_test(receipts_of_the_retry_topic),
 		cmocka_unit_test(polls_that_come_and_go_make_nobody_rebalance),
 		cmocka_unit_test(what_ends_a_feed_at_rest),
