@@ -84,7 +84,9 @@ static bool wanted(const struct mq_topic *t)
 
 bool mq_topic_at(const struct mq_topic *t, int32_t queue, uint64_t *ret)
 {
-	if ((uint32_t)queue >= t->n_next || !(t->tap == MQ_TAP_OPEN || t->tap == MQ_TAP_CLOSING || t->keep))
+	bool known = t->tap == MQ_TAP_OPEN || t->tap == MQ_TAP_CLOSING || (t->tap == MQ_TAP_OPENING && t->op->left == 0) || t->keep;
+
+	if ((uint32_t)queue >= t->n_next || !known || t->stale)
 		return false;
 	*ret = t->next[queue];
 	return true;
@@ -203,7 +205,9 @@ static void opened(struct engine_ask *a, enum status st)
 		if (st != ST_CLOSED && st != ST_NO_TOPIC)
 			log_error(f->log, "mqtt", "topic=%.*s cannot be read: %s", (int)t->name.n, (const char *)t->name.p, status_text(st));
 		t->tap = MQ_TAP_CLOSED;
-		t->n_next = 0;
+		t->keep = st != ST_CLOSED && wanted(t) && !t->stale; /* the next attempt misses nothing */
+		if (!t->keep)
+			t->n_next = 0;
 		mq_answered(f);
 	}
 	if (st == ST_OK || t->again)
@@ -266,7 +270,7 @@ static void begin_opening(struct mq_topic *t)
 	struct mq_opening *op = mem_new(sizeof(*op) + n * sizeof(op->v[0]));
 
 	t->tap = MQ_TAP_OPENING;
-	t->again = false;
+	t->again = t->stale = false;
 	t->op = op;
 	op->topic = t;
 	op->n = n;
@@ -298,12 +302,17 @@ static void look_again(struct mq_topic *t)
 {
 	if (t->tap == MQ_TAP_CLOSED && wanted(t)) {
 		begin_opening(t);
-	} else if (t->tap == MQ_TAP_OPEN && (!wanted(t) || t->n_next < t->queues)) {
-		t->keep = wanted(t) || t->f->unloading;
+	} else if (t->tap == MQ_TAP_OPEN && (!wanted(t) || t->stale || t->n_next < t->queues)) {
+		t->keep = (wanted(t) || t->f->unloading) && !t->stale;
 		close_tap(t);
 	} else if (t->tap == MQ_TAP_OPENING || t->tap == MQ_TAP_CLOSING) {
 		t->again = true;
 	}
+	/* A tap that is wanted again before it has closed goes on where it stops: who came back in between is live from there. */
+	if ((t->tap == MQ_TAP_CLOSING || t->tap == MQ_TAP_CLOSED) && !t->f->unloading)
+		t->keep = wanted(t) && !t->stale && (t->tap == MQ_TAP_CLOSING || t->keep);
+	if (t->tap == MQ_TAP_CLOSED && !t->keep)
+		t->n_next = 0;
 	tidy(t);
 }
 
@@ -382,6 +391,7 @@ static void topic_gone(struct mq_topic *t)
 	t->exists = false;
 	t->f->topic_changes++;
 	t->keep = t->fresh = false;
+	t->stale = t->tap != MQ_TAP_CLOSED;
 	LIST_EACH_SAFE(&t->flows, n, next)
 		mq_flow_free(container_of(n, struct mq_flow, in_topic));
 	if (t->tap == MQ_TAP_OPEN)

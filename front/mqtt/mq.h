@@ -426,6 +426,7 @@ struct mq_topic {
 	bool again;                        /* changed while its tap was opening or closing: look again */
 	bool fresh;                        /* created while somebody waited for it: all of it is new */
 	bool keep;                         /* 'next' holds although the tap is closed */
+	bool stale;                        /* 'next' is of a topic of that name that was dropped since */
 	struct mq *f;
 	uint64_t serial;
 	struct slice name;
