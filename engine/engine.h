@@ -446,13 +446,15 @@ struct engine_sub_open {
 	bool tap;                 /* reads by position: nothing is leased or remembered, a delivery's tag is 0; 'group' must be empty */
 	const struct queue_from *from; /* taps: queues that begin elsewhere than 'start' says; below the queue's first: there */
 	size_t n_from;
+	uint64_t incarnation;     /* taps: out: the topic's; no message of it is before this position */
 	bool detach;              /* leases outlive the subscription: they end by receipt (engine_settle without sub) or by time */
 	uint32_t lease_ms;        /* 0: the configured default */
 	uint32_t credit;          /* deliveries that may be under way at first */
 };
 /*
  * Starts to deliver the topic's messages (all its queues that no native member owns, and the group's retries), never more than credit
- * allows. NO_TOPIC, NO_GROUP, DENIED, BAD_FILTER.
+ * allows. NO_TOPIC, NO_GROUP, DENIED, BAD_FILTER. GONE: 'from' names offsets of a topic that was dropped since, because start_offset, a position other
+ * than 0, is from before this one was made.
  */
 static inline void engine_sub_open(struct engine *e, struct engine_sub_open *r) { engine_submit(e, &r->ask, ENGINE_SUB_OPEN); }
 /* More deliveries may be under way; settling one gives none back by itself. */

@@ -386,6 +386,8 @@ static enum status check(struct eng *g, const struct engine_sub_open *r, struct 
 			return ST_BAD_ARG;
 	if (t == NULL)
 		return ST_NO_TOPIC;
+	if (r->n_from > 0 && r->start == SUB_START_POSITION && r->start_offset > 0 && r->start_offset < t->incarnation)
+		return ST_GONE;
 	if ((t->conf.perm & PERM_READ) == 0)
 		return ST_DENIED;
 	return g->stats[STAT_TAPS] >= g->conf.max_waiting ? ST_BUSY : ST_OK;
@@ -398,6 +400,7 @@ void tap_open(struct groups_state *gs, struct engine_sub_open *r)
 	enum status st = check(gs->eng, r, topic);
 
 	CHECK(r->sub != NULL && r->sub->deliver != NULL && r->sub->priv[0] == NULL);
+	r->incarnation = topic == NULL ? 0 : topic->incarnation;
 	if (st == ST_OK)
 		st = filter_set(&filter, r->expr);
 	if (st != ST_OK) {

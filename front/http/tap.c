@@ -5,7 +5,8 @@
 /*
  * An event stream for a reader without a group. An event's id is where to go on in every queue: "@P,0:15,3:7" means from offset 15 of queue 0, 7 of
  * queue 3, and in the others from the first message at position P of the log; without "@P" from their first message. So a reader who comes back with
- * the last id that it saw misses nothing and sees nothing twice.
+ * the last id that it saw misses nothing and sees nothing twice. Ids that are given out always have P, and never one from before the topic was made: when
+ * the topic was dropped and made again, the offsets of an id mean nothing any more, and its reader gets the new one from its beginning.
  */
 #include "front/http/api.h"
 
@@ -146,6 +147,8 @@ static void ended(struct engine_sub *sub, enum status why)
 	api_tidy(j);
 }
 
+static void open_sub(struct tap *t);
+
 static void opened(struct engine_ask *ask, enum status st)
 {
 	struct tap *t = container_of(ask, struct tap, open.ask);
@@ -153,9 +156,16 @@ static void opened(struct engine_ask *ask, enum status st)
 	struct http_api *a = t->api;
 
 	j->asks--;
+	t->position = u64_max(t->has_position ? t->position : 0, t->open.incarnation);
+	t->has_position = true;
 	if (st != ST_OK) {
 		CHECK(j->asks > 0);
 		j->asks--; /* there will be no end of what never began */
+		if (st == ST_GONE && t->n > 0 && j->call != NULL && !t->closing) {
+			t->n = 0;
+			open_sub(t);
+			return;
+		}
 		t->closing = true;
 		if (j->call != NULL)
 			api_refuse(j, st, NULL);
@@ -170,8 +180,7 @@ static void opened(struct engine_ask *ask, enum status st)
 		sse_begin(j);
 		/* An id without data: a reader who is cut before the first event comes back to this place too. */
 		struct buf *b = api_out(a);
-		if (t->has_position || t->n > 0)
-			put_id(b, t);
+		put_id(b, t);
 		buf_u8(b, '\n');
 		sse_write(j, buf_view(b));
 		api_due(j, clock_mono_ns(a->env.clock) + a->conf->http_heartbeat_ms * MS_NS);

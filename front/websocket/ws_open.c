@@ -161,11 +161,16 @@ static void sub_opened(struct engine_ask *a, enum status st)
 	struct ws_sub *s = o->sub;
 	struct buf cursor = {0};
 
+	if (st == ST_GONE) {
+		ws_sub_failed(s, st, "the cursor is of a topic that was dropped since: begin anew");
+		return;
+	}
 	if (st != ST_OK) {
 		failed(o, st);
 		return;
 	}
-	buf_u64_dec(&cursor, o->position);
+	/* A cursor says by its position of which topic of the name it is. */
+	buf_u64_dec(&cursor, u64_max(o->position, s->group ? 0 : o->open.incarnation));
 	for (size_t i = 0; i < o->n_queues; i++)
 		buf_fmt(&cursor, ",%d:%llu", o->queues[i].queue, (unsigned long long)o->queues[i].offset);
 	s->opening = NULL;

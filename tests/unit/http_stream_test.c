@@ -523,7 +523,7 @@ static void a_reader_begins_where_it_wants(void **state)
 	http_rig_run(&h, 1000);
 	publish("3", 0);
 	gets_all(follow(TAP "?from=earliest", NULL), "123");
-	has(http_rig_body(h.calls[h.n_calls - 1]), "id: 0:");
+	has(http_rig_body(h.calls[h.n_calls - 1]), ",0:");
 	gets_all(follow(TAP "?from=0:1", NULL), "23");
 	expect(follow(TAP "?from=0:1,1:1", NULL), "3");
 	expect(follow(TAP "?from=0:2,1:1", NULL), "");
@@ -570,6 +570,34 @@ static void a_reader_who_comes_back_misses_nothing(void **state)
 	expect(c, "4");
 }
 
+static void a_reader_of_a_topic_that_was_made_again_gets_all_of_it(void **state)
+{
+	static const char *const targets[] = {TAP, TAP "?from=earliest"};
+	char last[2][400];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct http_call_rig *c = follow(targets[i], NULL);
+		publish("1", 0);
+		publish("2", 0);
+		http_rig_run(&h, 100);
+		bodies(c);
+		snprintf(last[i], sizeof(last[i]), "%s", ids[1]);
+		http_rig_gone(c);
+	}
+	assert_int_equal(http_rig_ask(&h, "DELETE", "/v1/topics/t", NULL, NULL)->status, 204);
+	http_rig_ask(&h, "PUT", "/v1/topics/t", NULL, "{\"readQueues\":2,\"writeQueues\":2}");
+	for (unsigned i = 0; i < 6; i++)
+		publish((char[]){(char)('3' + i), '\0'}, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct http_call_rig *c = follow(targets[i], last[i]);
+		expect(c, "3 4 5 6 7 8");
+		snprintf(last[i], sizeof(last[i]), "%s", ids[3]);
+		http_rig_gone(c);
+		expect(follow(targets[i], last[i]), "7 8"); /* the new one's ids are good */
+	}
+}
+
 static void a_stalled_reader_of_a_topic_costs_little(void **state)
 {
 	struct http_call_rig *c = follow(TAP, NULL);
@@ -613,7 +641,8 @@ int main(void)
 		T(receipts_move_the_window), T(one_receipt_keeps_a_full_stream), T(a_stalled_reader_costs_little_and_keeps_nothing_for_ever), T(what_never_left_goes_back_at_once),
 		T(a_quiet_stream_has_a_heartbeat), T(an_end_is_said), T(streams_end_with_the_front), T(what_is_no_stream_is_refused),
 		T(who_hangs_up_at_any_moment_leaves_nothing), T(a_reader_sees_what_comes), T(a_reader_begins_where_it_wants), T(a_reader_gets_only_its_tags),
-		T(a_reader_who_comes_back_misses_nothing), T(a_stalled_reader_of_a_topic_costs_little), T(an_expired_message_is_passed_over),
+		T(a_reader_who_comes_back_misses_nothing),
+		T(a_reader_of_a_topic_that_was_made_again_gets_all_of_it), T(a_stalled_reader_of_a_topic_costs_little), T(an_expired_message_is_passed_over),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

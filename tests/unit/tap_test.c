@@ -248,7 +248,13 @@ static void a_dropped_topic_ends_its_taps(void **state)
 	assert_true(a.ended && b.ended);
 	assert_int_equal(a.why, ST_NO_TOPIC);
 	assert_int_equal(b.why, ST_NO_TOPIC);
+	struct rig_open stale = tapping(SUB_START_POSITION, 9);
+	struct queue_from from = {0, 1};
+	stale.start_offset = 1; /* of the log, before the topic was made again */
+	stale.from = &from;
+	stale.n_from = 1;
 	assert_int_equal(rig_topic(&r, "t", 1), ST_OK);
+	assert_int_equal(rig_subscribe(&r, &b, &stale), ST_GONE);
 	assert_int_equal(rig_subscribe(&r, &a, &o), ST_OK);
 	send_letters(&r, 0, "c");
 	rig_turns(&r, 5);

@@ -349,6 +349,35 @@ static void test_resume_unseen(void **state)
 	ws_hang_up(p);
 }
 
+/* The offsets of a cursor mean nothing in another topic of the name. */
+static void test_resume_of_another_topic(void **state)
+{
+	struct front_world *w = *state;
+	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
+	char at[80];
+
+	for (unsigned i = 0; i < 2; i++) {
+		make_topic(w, "r", 1);
+		ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"r\",\"from\":\"%s\",\"credit\":0}", i == 0 ? "latest" : "earliest");
+		snprintf(at, sizeof(at), "%s,0:3", ws_text(ws_expect(c, "subscribed"), "cursor"));
+		publish_numbers(p, "r", 0, 5);
+		ws_say(c, "{\"type\":\"subscribe\",\"id\":\"good\",\"topic\":\"r\",\"from\":\"%s\",\"credit\":9}", at);
+		ws_expect(c, "subscribed");
+		assert_string_equal(ws_text(ws_expect(c, "message"), "body"), "3");
+		ws_expect(c, "message");
+		drop_topic(w, "r");
+		ws_expect(c, "ended");
+		ws_expect(c, "ended");
+		make_topic(w, "r", 1);
+		publish_numbers(p, "r", 0, 5);
+		ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"r\",\"from\":\"%s\",\"credit\":9}", at);
+		assert_string_equal(ws_text(ws_expect(c, "error"), "code"), "GONE");
+		drop_topic(w, "r");
+	}
+	ws_hang_up(c);
+	ws_hang_up(p);
+}
+
 static void test_from_time(void **state)
 {
 	struct front_world *w = *state;
@@ -853,7 +882,8 @@ static void test_describe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(publish), T(publish_errors), T(publish_flow), T(not_json), T(unknown), T(tap_credit), T(resume_latest), T(resume_earliest), T(resume_unseen), T(from_time),
+		T(publish), T(publish_errors), T(publish_flow), T(not_json), T(unknown), T(tap_credit), T(resume_latest), T(resume_earliest), T(resume_unseen), T(resume_of_another_topic),
+		T(from_time),
 		T(tags), T(encoded_once), T(slow_tap), T(acks), T(ack_errors), T(nack), T(extend), T(gives_back), T(expired), T(subscribe_errors), T(gone_while_opening),
 		T(topic_dropped), T(too_big_to_send), cmocka_unit_test_setup_teardown(test_stop, front_contract_setup, teardown_stopped), T(describe),
 	};
