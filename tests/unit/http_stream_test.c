@@ -63,7 +63,7 @@ static void publish(const char *body, unsigned queue)
 
 static struct http_call_rig *follow(const char *target, const char *last)
 {
-	char headers[300];
+	char headers[600];
 
 	snprintf(headers, sizeof(headers), "accept: text/event-stream\n%s%s\n", last == NULL ? "" : "last-event-id: ", last == NULL ? "" : last);
 	struct http_call_rig *c = http_rig_start(&h, "GET", target, headers, (struct slice){NULL, 0});
