@@ -37,14 +37,18 @@ enum {
 	FILES_MAX = 128 << 10,        /* a socket whose number is beyond is refused */
 	HEADER_BYTES = 1024,          /* the plain request is far smaller */
 	OUT_MAX = 24 << 10,           /* queued bytes of a connection beyond which stream_room() is 0 */
+	PARTS_HELD = 16,              /* so many of the largest messages may be here in part, over all connections */
+	PARTS_MIN = 64 << 20,
+	SMALL_PART = 64 << 10,        /* those that are never refused because of the others */
 	OUT_LIMIT = 64 << 20,         /* and beyond which it is cut: answers that nobody reads */
 	REASON_MAX = 120,             /* bytes of a close frame's text; the protocol allows 123 */
 	END_TURNS = 32,               /* turns of the loop in which the library's handles are closed */
 	CLOSE_FRAME = 0x88,           /* FIN and the opcode */
-	CLOSE_UNSUPPORTED = 1003, CLOSE_PROTOCOL = 1002, CLOSE_TOO_BIG = 1009, CLOSE_AWAY = 1001, CLOSE_NORMAL = 1000, CLOSE_OWN = 3000, CLOSE_LAST = 4999,
+	CLOSE_UNSUPPORTED = 1003, CLOSE_PROTOCOL = 1002, CLOSE_TOO_BIG = 1009, CLOSE_AWAY = 1001, CLOSE_NORMAL = 1000, CLOSE_LATER = 1013, CLOSE_OWN = 3000, CLOSE_LAST = 4999,
 };
 #define STALL_NS (30 * SEC_NS)         /* a peer that takes nothing of what is queued for so long is cut */
 #define LINGER_NS (3 * SEC_NS)         /* after stream_close: longest wait for the rest to go, and then for the peer to answer */
+#define MESSAGE_NS (120 * SEC_NS)      /* from the first part of a message to its last */
 #define ENDING_NS (SEC_NS / 2)         /* the same when the process ends */
 #define WRITES_PER_FLUSH 16            /* of one connection, so that others get their turn */
 
@@ -70,6 +74,7 @@ struct ws_carrier {
 	struct list conns, dirty, resumed, active;
 	uint32_t n_conns;
 	struct heap timers;
+	size_t held;                  /* bytes that connections keep of messages that are not whole */
 	uint8_t *out;                 /* WS_GATHER_MAX: frames on their way into a socket; holds nothing between two writes */
 	const struct ws_arrival *arriving; /* inside the library's adoption of it */
 	bool unlistened;              /* nobody new comes */
@@ -100,6 +105,7 @@ struct conn {
 	uint64_t proto_due;           /* the protocol's deadline */
 	uint64_t stall_due;           /* NEVER while nothing is queued */
 	uint64_t linger_due;          /* NEVER while open */
+	uint64_t message_due;         /* NEVER while no part of a message waits for the rest */
 	uint8_t *in;                  /* the beginning of a message, or bytes that were not consumed; NULL when there are none */
 	size_t in_n, in_cap;
 	struct ws_queue out;
@@ -128,7 +134,7 @@ static uint64_t silence_due(const struct conn *c)
 
 static void set_timer(struct conn *c)
 {
-	uint64_t due = u64_min(u64_min(c->proto_due, silence_due(c)), u64_min(c->stall_due, c->linger_due));
+	uint64_t due = u64_min(u64_min(u64_min(c->proto_due, silence_due(c)), u64_min(c->stall_due, c->linger_due)), c->message_due);
 
 	if (due == NEVER)
 		heap_drop(&c->carrier->timers, &c->timer);
@@ -153,16 +159,18 @@ static void cut(struct conn *c, enum status why)
 	c->why = why;
 	c->carrier->n.cut++;
 	ws_queue_free(&c->out);
-	c->stall_due = c->linger_due = c->proto_due = NEVER;
+	c->stall_due = c->linger_due = c->proto_due = c->message_due = NEVER;
 	heap_drop(&c->carrier->timers, &c->timer);
 	close_at_once(c->carrier, c->wsi);
 }
 
 static void let_go(struct conn *c)
 {
+	c->carrier->held -= c->in_cap;
 	mem_free(c->in);
 	c->in = NULL;
 	c->in_n = c->in_cap = 0;
+	c->message_due = NEVER;
 }
 
 static void close_soon(struct conn *c, uint16_t code, const char *reason, enum status why)
@@ -326,13 +334,19 @@ static void flush_conn(struct conn *c, uint64_t now)
 
 static void keep(struct conn *c, const void *p, size_t n)
 {
+	struct ws_carrier *k = c->carrier;
+
 	if (c->in_cap - c->in_n < n) {
+		k->held -= c->in_cap;
 		c->in_cap = (size_t)u64_max(c->in_n + n, c->in_cap * 2);
 		c->in = mem_grow(c->in, c->in_cap);
+		k->held += c->in_cap;
 	}
 	if (n > 0)
 		memcpy(c->in + c->in_n, p, n);
 	c->in_n += n;
+	if (c->in_n > SMALL_PART && k->held > u64_max((uint64_t)k->env->conf->ws_max_message * PARTS_HELD, PARTS_MIN))
+		close_soon(c, CLOSE_LATER, "too many large messages are on their way, try again later", ST_BUSY);
 }
 
 /* Offers bytes; returns how many were consumed. A protocol that refuses them is closed. */
@@ -395,14 +409,19 @@ static void part_came(struct conn *c, struct slice part, bool last)
 		(void)offer(c, part);
 		return;
 	}
+	bool first = c->in_n == 0;
 	keep(c, part.p, part.n);
-	if (!last)
+	if (c->state == CONN_OPEN && first) {
+		c->message_due = now_ns(c->carrier) + MESSAGE_NS;
+		set_timer(c);
+	}
+	if (!last || c->state != CONN_OPEN)
 		return;
 	c->carrier->n.messages_in++;
 	uint8_t *whole = c->in;
 	size_t n = c->in_n;
 	c->in = NULL;
-	c->in_n = c->in_cap = 0;
+	let_go(c);
 	(void)offer(c, slice_of(whole, n));
 	mem_free(whole);
 }
@@ -452,7 +471,7 @@ static int established(struct ws_carrier *k, struct lws *wsi, struct conn **slot
 	c->carried = p;
 	c->wsi = wsi;
 	c->heard_ns = now_ns(k);
-	c->proto_due = c->stall_due = c->linger_due = NEVER;
+	c->proto_due = c->stall_due = c->linger_due = c->message_due = NEVER;
 	list_push(&k->conns, &c->link);
 	k->n_conns++;
 	k->n.opened++;
@@ -492,6 +511,7 @@ static int peer_leaves(struct conn *c)
 		return -1;
 	c->state = CONN_LEAVING;
 	ws_queue_free(&c->out);
+	let_go(c);
 	c->proto_due = c->stall_due = NEVER;
 	c->linger_due = now_ns(c->carrier) + LINGER_NS;
 	set_timer(c);
@@ -691,6 +711,8 @@ static void tick(struct conn *c, uint64_t now)
 			return;
 		}
 	}
+	if (c->message_due <= now)
+		close_soon(c, CLOSE_PROTOCOL, "the rest of the message did not come", ST_TIMEOUT);
 	if (c->state == CONN_OPEN && c->carried->ops->turn != NULL)
 		c->proto_due = c->carried->ops->turn(c->state_of_ops, now);
 	set_timer(c);

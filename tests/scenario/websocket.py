@@ -426,10 +426,36 @@ class Case:
         assert time.monotonic() - start < 10
         del slow
 
+    def partial_messages(self):
+        """Large messages that do not end are bounded over all connections; the others notice nothing."""
+        self.g.start(websocketMaxMessage="4m")
+        text = b'{"type":"ping","id":"large"}' + b" " * (4 << 20)
+        frame = (b"\x81\xff" + struct.pack(">Q", 4 << 20) + b"\0\0\0\0" + text)[:14 + (4 << 20)]
+        all_of_them = [self.ws() for _ in range(30)]
+        refused = 0
+        for w in all_of_them:
+            try:
+                w.s.send(frame[:-100])
+            except clients.Closed:
+                pass
+        quiet = self.ws()
+        quiet.say(type="ping", id="small")
+        assert quiet.wait("pong")["id"] == "small"
+        for w in all_of_them:
+            try:
+                w.s.send(frame[-100:])
+                w.wait("pong")
+            except clients.Closed as e:
+                refused += "1013" in str(e)
+        assert 0 < refused < 30, refused
+        w = self.ws()
+        w.s.send(frame)  # there is room again
+        assert w.wait("pong")["id"] == "large"
+
 
 CASES = ["upgrade", "host_and_origin", "byte_by_byte", "too_many", "fragments", "wrong_frames", "pings", "both_kinds", "resume", "resume_kill", "stalled",
          "mqtt", "node", "stop", "ends_in_time",
-         "ends_with_stalled"]
+         "ends_with_stalled", "partial_messages"]
 
 
 def main():
