@@ -2,33 +2,37 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Gantry authors
 #
-# tools/fuzz.sh SECONDS NAME...: builds and runs fuzzers one after the other. New inputs go to build/fuzz/corpus/NAME; what is worth keeping
-# is moved to tests/fuzz/corpus/NAME by hand. Ends with "N passed, N failed".
-seconds=$1
-shift
-passed=0
-failed=0
-make=${MAKE:-make}
-$make -s --no-print-directory BUILD=fuzz CC=clang fuzz-bins || { echo "0 passed, 1 failed"; exit 1; }
-for name in "$@"; do
-	bin=build/fuzz/tests/fuzz/fuzz_$name
-	fresh=build/fuzz/corpus/$name
-	seeds=tests/fuzz/corpus/$name
-	[ -x "$bin" ] || { echo "FAIL  no fuzzer named $name"; failed=$((failed + 1)); continue; }
-	mkdir -p "$fresh" "build/fuzz/found/$name"
+# tools/fuzz.sh SECONDS NAME...: builds and runs fuzzers, as many at once as there are cores. New inputs go to build/fuzz/corpus/NAME; what is worth
+# keeping is moved to tests/fuzz/corpus/NAME by hand. Ends with "N passed, N failed".
+
+# one SECONDS NAME: says "ok ..." or "FAIL ..." in one piece.
+one() {
+	bin=build/fuzz/tests/fuzz/fuzz_$2
+	fresh=build/fuzz/corpus/$2
+	seeds=tests/fuzz/corpus/$2
+	[ -x "$bin" ] || { echo "FAIL  no fuzzer named $2"; return; }
+	mkdir -p "$fresh" "build/fuzz/found/$2"
 	dict=
-	[ -f "tests/fuzz/$name.dict" ] && dict=-dict=tests/fuzz/$name.dict
+	[ -f "tests/fuzz/$2.dict" ] && dict=-dict=tests/fuzz/$2.dict
 	[ -d "$seeds" ] || seeds=
 	# shellcheck disable=SC2086
-	if timeout -k 5 $((seconds + 60)) "$bin" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-		-artifact_prefix="build/fuzz/found/$name/" $dict "$fresh" $seeds >"build/fuzz/$name.log" 2>&1; then
-		passed=$((passed + 1))
-		printf 'ok    fuzz %s (%s runs)\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "build/fuzz/$name.log")"
+	if timeout -k 5 $(($1 + 60)) "$bin" -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="build/fuzz/found/$2/" $dict "$fresh" $seeds >"build/fuzz/$2.log" 2>&1; then
+		printf 'ok    fuzz %s (%s runs)\n' "$2" "$(sed -n 's/^stat::number_of_executed_units: *//p' "build/fuzz/$2.log")"
 	else
-		failed=$((failed + 1))
-		printf 'FAIL  fuzz %s\n' "$name"
-		tail -n 60 "build/fuzz/$name.log"
+		printf 'FAIL  fuzz %s\n%s\n' "$2" "$(tail -n 60 "build/fuzz/$2.log")"
 	fi
-done
+}
+
+if [ "$1" = --one ]; then
+	one "$2" "$3"
+	exit 0
+fi
+seconds=$1
+shift
+${MAKE:-make} -s --no-print-directory -j"${JOBS:-$(nproc)}" BUILD=fuzz CC=clang fuzz-bins || { echo "0 passed, 1 failed"; exit 1; }
+printf '%s\n' "$@" | xargs -P "$(nproc)" -n 1 tools/fuzz.sh --one "$seconds" | tee build/fuzz/said
+passed=$(grep -c '^ok ' build/fuzz/said)
+failed=$(($# - passed))
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
