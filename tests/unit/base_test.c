@@ -320,12 +320,14 @@ static void log_lines_obey_the_level(void **state)
 	(void)state;
 	log_info(&s.log, "test", "a=%d", 1);
 	assert_string_equal(s.last, "a=1");
+	log_info(&s.log, "test", "client=%s", "x\n2026 error\x1b[2J\xc3\xa4");
+	assert_string_equal(s.last, "client=x?2026 error?[2J\xc3\xa4");
 	log_trace(&s.log, "test", "a=%d", 2);
-	assert_int_equal(s.lines, 1);
+	assert_int_equal(s.lines, 2);
 	memset(big, 'x', sizeof(big));
 	big[sizeof(big) - 1] = '\0';
 	log_error(&s.log, "test", "%s", big);
-	assert_int_equal(s.lines, 2);
+	assert_int_equal(s.lines, 3);
 }
 
 static void memory_can_be_made_to_fail(void **state)
