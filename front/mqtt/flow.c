@@ -281,6 +281,9 @@ void mq_unpark(struct mq_session *s)
 {
 	if (!s->parked || !s->attached)
 		return;
+	/* A topic that came meanwhile went past it. */
+	if (s->topic_changes != s->f->topic_changes)
+		mq_flows_all(s, true);
 	s->parked = false;
 	s->skips = 0;
 	LIST_EACH(&s->subs, n) {

@@ -291,13 +291,15 @@ struct mq_will {
 	struct slice packet;               /* behind it in memory */
 };
 
-/* Retained messages that a subscription still has to be sent. */
+/* Retained messages that a subscription still has to be sent: looked up when it is their turn. */
 struct mq_backlog {
 	struct list link;
+	bool begun;                        /* 'v' is there */
 	struct mq_retained **v;
 	uint32_t n, at;
 	uint8_t qos;
 	uint32_t sub_id;
+	struct slice filter;               /* behind it in memory */
 };
 
 struct mq_session {
@@ -329,7 +331,7 @@ struct mq_session {
 	struct mq_window window;
 	struct list sent_retained;
 	struct list backlog;
-	uint32_t n_backlog;                /* retained messages in it */
+	uint32_t n_backlog;                /* how many */
 	struct mq_read *read;              /* that catches up */
 	uint64_t hit_serial;
 	uint32_t hit;

@@ -9,7 +9,8 @@
  *   u64  when it expires, ms since 1970; 0: never (big-endian)
  *   a PUBLISH of MQTT 5.0
  *
- * A new subscription's are sent as there is room; they wait in the session's backlog as references. One that is sent with QoS 1 is held until it is acknowledged.
+ * A new subscription's are sent as there is room, one subscription's after the other; the list of one is made when it is its turn. One that is sent with QoS 1 is
+ * held until it is acknowledged.
  */
 #include "front/mqtt/mq.h"
 
@@ -96,7 +97,7 @@ static void collect(struct mq_node *n, void *arg)
 static void backlog_free(struct mq_session *s, struct mq_backlog *b)
 {
 	list_remove(&b->link);
-	s->n_backlog -= b->n - b->at;
+	s->n_backlog--;
 	for (uint32_t i = b->at; i < b->n; i++)
 		mq_retained_release(b->v[i]);
 	mem_free(b->v);
@@ -111,15 +112,14 @@ void mq_backlog_free(struct mq_session *s)
 
 void mq_retained_queue(struct mq_session *s, const struct mq_sub *sub)
 {
-	struct mq_backlog *b = mem_new(sizeof(*b));
+	struct mq_backlog *b = mem_new(sizeof(*b) + sub->filter.n);
 
+	memcpy(b + 1, sub->filter.p, sub->filter.n);
+	b->filter = slice_of(b + 1, sub->filter.n);
 	b->qos = sub->qos;
 	b->sub_id = sub->id;
-	mq_trie_names(s->f->names, sub->filter, collect, b);
 	list_push(&s->backlog, &b->link);
-	s->n_backlog += b->n;
-	if (b->n == 0)
-		backlog_free(s, b);
+	s->n_backlog++;
 }
 
 /* As a message to be sent; false: it has expired, and is forgotten. */
@@ -172,7 +172,12 @@ bool mq_retained_work(struct mq_session *s)
 {
 	while (!list_empty(&s->backlog)) {
 		struct mq_backlog *b = container_of(s->backlog.next, struct mq_backlog, link);
-		for (; b->at < b->n; b->at++, s->n_backlog--) {
+		if (!mq_conn_takes(s->conn))
+			return false;
+		if (!b->begun)
+			mq_trie_names(s->f->names, b->filter, collect, b);
+		b->begun = true;
+		for (; b->at < b->n; b->at++) {
 			if (!send_one(s, b->v[b->at], b->qos, b->sub_id))
 				return false;
 			mq_retained_release(b->v[b->at]);

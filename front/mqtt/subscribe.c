@@ -179,16 +179,18 @@ void mq_subscribe_turn(struct mq *f)
 
 /* ---- SUBSCRIBE ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* Whether it may be subscribed to at all. */
-static uint8_t check(const struct mq_session *s, const struct mqtt_filter *f)
+/* Whether it may be subscribed to at all; it is the packet's 'row'. */
+static uint8_t check(const struct mq_session *s, uint32_t row, const struct mqtt_filter *f)
 {
-	/* Who subscribes again and again, and does not take the retained messages, does not get a longer and longer list of them. */
-	if (s->n_backlog > s->f->conf->mqtt_max_retained)
-		return MQTT_QUOTA_EXCEEDED;
+	uint32_t max = s->f->conf->mqtt_max_subs;
+
 	if (!mqtt_filter_valid(f->filter) || !mq_levels_fine(f->filter))
 		return MQTT_BAD_FILTER;
 	if (slice_starts(f->filter, SLICE_LIT("$share/")))
 		return MQTT_NO_SHARED;
+	/* Who subscribes again and again, and does not take the retained messages, does not get a longer and longer list of them. */
+	if (row >= max || s->n_backlog > max)
+		return MQTT_QUOTA_EXCEEDED;
 	return f->qos > 0 ? MQTT_GRANTED_1 : MQTT_OK;
 }
 
@@ -226,12 +228,15 @@ static void asked(struct engine_ask *a, enum status st)
 		mq_answered(f);
 		return;
 	}
+	uint32_t qos1 = k->session->n_qos1;
 	for (uint32_t i = 0; i < k->n; i++) {
 		if (k->rows[i].reason < MQTT_FAILED && st == ST_OK)
 			put_in(k, &k->rows[i]);
 		else if (k->rows[i].reason < MQTT_FAILED)
 			k->rows[i].reason = MQTT_FAILED;
 	}
+	if (k->session->n_qos1 < qos1)
+		mq_flows_tidy(k->session);
 	k->stage = OPENING;
 	mq_answered(f);
 }
@@ -242,7 +247,7 @@ void mq_subscribe(struct mq_conn *c, const struct mqtt_packet *p)
 
 	c->f->n.subscribes++;
 	for (uint32_t i = 0; i < k->n; i++)
-		k->rows[i].reason = check(c->session, &k->rows[i].filter);
+		k->rows[i].reason = check(c->session, i, &k->rows[i].filter);
 	k->stage = ASKING;
 	k->stats = (struct engine_stats){.ask = {.done = asked}, .actor = &c->f->actor};
 	mq_asked(c->f);
@@ -254,8 +259,10 @@ void mq_unsubscribe(struct mq_conn *c, const struct mqtt_packet *p)
 	struct mq_subscribing *k = op_new(c, p);
 
 	for (uint32_t i = 0; i < k->n; i++) {
-		struct mq_sub *sub = mq_session_sub(k->session, k->rows[i].filter.filter);
-		k->rows[i].reason = sub != NULL ? MQTT_OK : !mqtt_filter_valid(k->rows[i].filter.filter) ? MQTT_BAD_FILTER : MQTT_NO_SUBSCRIPTION;
+		/* There are no more subscriptions than that; the rest of an endless packet is not looked up. */
+		bool may = i < c->f->conf->mqtt_max_subs;
+		struct mq_sub *sub = may ? mq_session_sub(k->session, k->rows[i].filter.filter) : NULL;
+		k->rows[i].reason = sub != NULL ? MQTT_OK : !mqtt_filter_valid(k->rows[i].filter.filter) ? MQTT_BAD_FILTER : may ? MQTT_NO_SUBSCRIPTION : MQTT_FAILED;
 		if (sub != NULL)
 			mq_sub_free(sub);
 	}

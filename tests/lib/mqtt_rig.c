@@ -338,8 +338,7 @@ void mclient_put(struct mclient *c, const struct mqtt_packet *p)
 	buf_fini(&b);
 }
 
-/* Takes what is there, without running. */
-static bool take_now(struct mclient *c)
+bool mclient_take_now(struct mclient *c)
 {
 	ptrdiff_t used;
 
@@ -361,10 +360,10 @@ static bool take_now(struct mclient *c)
 
 bool mclient_take(struct mclient *c)
 {
-	if (take_now(c))
+	if (mclient_take_now(c))
 		return true;
 	mrig_run(c->rig, 20);
-	return take_now(c);
+	return mclient_take_now(c);
 }
 
 const char *mclient_next(struct mclient *c)

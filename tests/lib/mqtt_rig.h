@@ -66,6 +66,7 @@ void mclient_say(struct mclient *c, const char *script);
 void mclient_put(struct mclient *c, const struct mqtt_packet *p);
 /* The next packet, as text; "" when there is none, "closed" at the end. Runs the rig a little first. */
 const char *mclient_next(struct mclient *c);
+bool mclient_take_now(struct mclient *c);      /* ... as c->p, without running */
 bool mclient_take(struct mclient *c);          /* likewise as c->p; false: none */
 void mclient_expect(struct mclient *c, const char *text);
 /* Shorthands, which expect the answer. */
