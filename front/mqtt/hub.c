@@ -92,6 +92,13 @@ bool mq_topic_at(const struct mq_topic *t, int32_t queue, uint64_t *ret)
 	return true;
 }
 
+bool mq_topic_own(struct mq *f, struct slice name)
+{
+	struct mq_topic *t = mq_topic_find(f, name);
+
+	return t != NULL && t->exists && !t->user;
+}
+
 bool mq_topic_tapped(const struct mq_topic *t)
 {
 	return t->tap == MQ_TAP_OPEN && !t->f->unloading;

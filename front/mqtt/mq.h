@@ -454,6 +454,8 @@ void mq_topics_wide(struct mq *f, int change);
 bool mq_hub_settled(struct mq *f, struct slice filter);          /* no tap that the filter needs is being opened */
 bool mq_topic_at(const struct mq_topic *t, int32_t queue, uint64_t *ret); /* where the hub is */
 bool mq_topic_tapped(const struct mq_topic *t);
+/* Is it one of the broker's own, which no subscription sees? */
+bool mq_topic_own(struct mq *f, struct slice name);
 /* Gives credit back; returns when there is more to give. */
 uint64_t mq_hub_flush(struct mq *f, uint64_t now_ns);
 void mq_hub_sweep(struct mq *f);                                 /* tries what failed again */
@@ -495,6 +497,7 @@ struct mq_retained {
 void mq_retained_set(struct mq *f, struct slice name, struct blob *value);
 void mq_retained_unset(struct mq *f, struct slice name);
 bool mq_retained_room(struct mq *f, struct slice name);          /* may one more be kept? */
+/* NULL: with its topic in place of an alias it is no packet any more. */
 struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struct slice name, int64_t expires_ms);
 void mq_retained_expired(struct mq *f, struct mq_retained *r);   /* forgets it, in the log too */
 void mq_retained_release(struct mq_retained *r);

@@ -216,7 +216,7 @@ static enum status fill(struct mq *f, const struct mqtt_packet *p, struct slice 
 
 	draft_reset(d);
 	*ret_expires_ms = 0;
-	if (!mq_levels_fine(name) || !mq_map(f, name, &d->topic)) {
+	if (!mq_levels_fine(name) || !mq_map(f, name, &d->topic) || mq_topic_own(f, d->topic)) {
 		memcpy(d->why, "the first level is no legal topic name", sizeof("the first level is no legal topic name"));
 		return ST_BAD_NAME;
 	}
@@ -284,6 +284,10 @@ static void publish(struct mq *f, struct mq_conn *c, const struct mqtt_packet *p
 		b->name = slice_dup(name);
 		b->name_n = name.n;
 		b->value = p->payload.n == 0 ? NULL : mq_retained_encode(f, p, name, expires_ms);
+		if (p->payload.n > 0 && b->value == NULL) {
+			finish(b, ST_TOO_BIG, status_text(ST_TOO_BIG));
+			return;
+		}
 	}
 	draft_send(&f->draft, f->conf, now_ms, &b->send);
 	b->send.ask.done = stored;

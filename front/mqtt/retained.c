@@ -48,8 +48,7 @@ struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struc
 	buf_reset(&f->scratch);
 	buf_u8(&f->scratch, FORMAT);
 	buf_be64(&f->scratch, (uint64_t)expires_ms);
-	CHECK(mqtt_put(&f->scratch, MQTT_5, 0, &own));
-	return blob_copy(buf_view(&f->scratch));
+	return mqtt_put(&f->scratch, MQTT_5, 0, &own) ? blob_copy(buf_view(&f->scratch)) : NULL;
 }
 
 void mq_retained_unset(struct mq *f, struct slice name)

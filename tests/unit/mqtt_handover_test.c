@@ -179,6 +179,35 @@ static void one_packet_asks_for_so_many_filters_at_most(void **state)
 	mrig_fini(&rig);
 }
 
+/* They are the broker's own: a subscriber would never see it. */
+static void what_no_subscription_sees_is_not_taken(void **state)
+{
+	static const char *const names[] = {"BenchmarkTest/x", "TBW102/x", "SCHEDULE_TOPIC_XXXX/x", "RMQ_SYS_TRACE_TOPIC", "rmq_sys_gantry_state", "%RETRY%g/x",
+		"CLUSTER", "BROKER/x", "CLUSTER_REPLY_TOPIC/x", "TRANS_CHECK_MAX_TIME_TOPIC/x"};
+
+	(void)state;
+	mrig_init(&rig);
+	mrig_open(&rig);
+	mclient_open(&rig, &s, 4);
+	mclient_connect(&s, "s", true, 0);
+	mclient_subscribe(&s, "#", 1);
+	mclient_open(&rig, &p, 5);
+	mclient_connect(&p, "publisher", true, 0);
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		char name[64];
+		struct slice cluster = rig.engine_conf.cluster, broker = rig.engine_conf.broker;
+		const char *rest = strncmp(names[i], "CLUSTER", 7) == 0 ? names[i] + 7 : strncmp(names[i], "BROKER", 6) == 0 ? names[i] + 6 : NULL;
+		struct slice first = rest == NULL ? (struct slice){NULL, 0} : names[i][0] == 'C' ? cluster : broker;
+		snprintf(name, sizeof(name), "%.*s%s", (int)first.n, first.n == 0 ? "" : (const char *)first.p, rest == NULL ? names[i] : rest);
+		struct mqtt_packet packet = {.type = MQTT_PUBLISH, .qos = 1, .id = 1, .topic = slice_str(name), .payload = SLICE_LIT("x")};
+		mclient_put(&p, &packet);
+		if (!mclient_take(&p) || p.p.type != MQTT_PUBACK || p.p.reason < MQTT_FAILED)
+			fail_msg("%s was taken", name);
+	}
+	mclient_expect(&s, "");
+	mrig_fini(&rig);
+}
+
 /* ---- Random lives, a turn at a time ---- */
 
 enum { SESSIONS = 3, MESSAGES = 2000, NAMES = 8, FILTERS = 2, CONNECTIONS = 4000 };
@@ -399,6 +428,7 @@ int main(void)
 		cmocka_unit_test(a_taken_over_session_misses_nothing),
 		cmocka_unit_test(a_subscription_of_less_qos_is_live),
 		cmocka_unit_test(one_packet_asks_for_so_many_filters_at_most),
+		cmocka_unit_test(what_no_subscription_sees_is_not_taken),
 		cmocka_unit_test(sessions_miss_nothing_when_connections_change_amid_messages),
 	};
 
