@@ -175,6 +175,19 @@ static void send_more(struct conn *c)
 	h2o_send(c->req, &v, c->flight > 0, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
 }
 
+/*
+ * The library looks at what a socket is polled for only after something changed. What we write between two runs of its loop is confirmed in the next one; when it
+ * looks in between, at the end of an earlier write that had to wait, say, it takes the socket for one that waits again, and polls it on. It must
+ * look once more when nobody writes: a socket that is writable then ends the process.
+ */
+static void writes_no_more(h2o_socket_t *sock)
+{
+	if (h2o_socket_is_reading(sock))
+		h2o_socket_read_start(sock, sock->_cb.read);
+	else
+		h2o_socket_read_stop(sock);
+}
+
 static void sent(h2o_generator_t *g, h2o_req_t *req)
 {
 	struct conn *c = container_of(g, struct conn, generator);
@@ -195,6 +208,7 @@ static void sent(h2o_generator_t *g, h2o_req_t *req)
 	buf_reset(&c->flying);
 	buf_fini(&c->queue);
 	c->flown = 0;
+	writes_no_more(c->sock);
 	http_api_writable(c->front->api, &c->call);
 }
 

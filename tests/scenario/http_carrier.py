@@ -10,6 +10,7 @@ import argparse
 import base64
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -32,6 +33,7 @@ STOP_LIMIT_S = 5.0
 REQUEST_S = 1.0            # httpRequestTime of the impatient server
 STALLED = 1000
 STALLED_LIMIT = 64 << 10   # bytes that each of them may cost
+SLOW_S = 4.0
 MALFORMED = 10_000
 MALFORMED_GROWTH = 8 << 20 # bytes that they may cost together
 SANITIZED = os.environ.get("GANTRY_SANITIZED") == "1"
@@ -784,8 +786,44 @@ def stalled_streams(folder):
         return "%.1f KiB each, 1000 messages in %.1f s" % (each / 1024, took)
 
 
+def slow_streams(folder):
+    """Streams whose readers take a little now and then, so that their sockets are full again and again while more is written."""
+    with serving(folder) as srv:
+        works(srv, "slow")
+        readers, end, got = [], time.monotonic() + SLOW_S, 0
+        for _ in range(5):
+            s = connect(srv.http_port, 4096)
+            s.sendall(b"GET /v1/topics/neighbour/messages HTTP/1.1\r\n" + HOST + b"Accept: text/event-stream\r\n\r\n")
+            s.setblocking(False)
+            readers.append(s)
+
+        def publish():
+            publisher = http.client.HTTPConnection("127.0.0.1", srv.http_port, timeout=LIMIT_S)
+            i = 0
+            while time.monotonic() < end:
+                publisher.request("POST", "/v1/topics/neighbour/messages", body=b"x" * (i % 7 * 500))
+                publisher.getresponse().read()
+                i += 1
+        publishers = [threading.Thread(target=publish) for _ in range(2)]
+        for t in publishers:
+            t.start()
+        for i in itertools.count():
+            if time.monotonic() >= end:
+                break
+            with contextlib.suppress(BlockingIOError):
+                more = len(readers[i % 5].recv((2000, 8000, 60000)[i % 3]))
+                check(more > 0, "a stream ended")
+                got += more
+        for t in publishers:
+            t.join()
+        works(srv, "after slow streams")
+        for s in readers:
+            s.close()
+        return "%d KiB" % (got >> 10)
+
+
 CASES = [refusals, accepted, framing, pipelining, expect_100, limits, many_bodies, connections, slow_callers, hang_up, only_http_1, tls, stop_while_busy,
-         malformed_memory, stalled_streams]
+         malformed_memory, stalled_streams, slow_streams]
 
 
 def main():
