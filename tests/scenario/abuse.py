@@ -234,13 +234,12 @@ def nonsense(o):
     ports = {"http": srv.http_port, "websocket": srv.ws_port, "mqtt": srv.mqtt_port, "native": srv.port, "namesrv": srv.ns_port}
     bad, good = [], 0
     web, mqtt, ws = clients.Http(srv.http_port), clients.Mqtt(srv.mqtt_port, "good"), clients.WebSocket(srv.ws_port)
-    count = NONSENSE // 5 if sanitized() else NONSENSE
     for name, port in ports.items():
         for i in range(200):
             one_nonsense(port, dice, START[name], SPECIAL[name])
         before = rss(srv)
         try:
-            for i in range(count):
+            for i in range(NONSENSE):
                 one_nonsense(port, dice, START[name], SPECIAL[name])
                 if i % 250 == 0:
                     web.publish("good", b"g")
@@ -255,7 +254,7 @@ def nonsense(o):
             break
         if not sanitized() and grown > NONSENSE_MEMORY:
             bad.append("%s: memory grew by %d MiB" % (name, grown >> 20))
-        print("     nonsense-%s: %d inputs, memory %+d KiB" % (name, count, grown // KIB))
+        print("     nonsense-%s: %d inputs, memory %+d KiB" % (name, NONSENSE, grown // KIB))
     if not bad and srv.stop() != 0:
         bad.append("the server did not stop well:\n" + srv.tail())
     print("%s nonsense: good clients were answered %d times%s" % ("FAIL" if bad else "ok", good, "; " + "; ".join(bad) if bad else ""))
