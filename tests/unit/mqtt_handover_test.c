@@ -208,6 +208,57 @@ static void what_no_subscription_sees_is_not_taken(void **state)
 	mrig_fini(&rig);
 }
 
+static struct engine_topic dropping;
+
+static void drop_now(const char *name)
+{
+	dropping = (struct engine_topic){.name = slice_str(name)};
+	engine_topic_drop(rig.e, &dropping);
+}
+
+/* The topic is dropped and made again 'when' turns after it was subscribed to; what was in it before was more than what comes now. */
+static void made_again(unsigned when, unsigned again)
+{
+	bool got[100] = {false};
+
+	mrig_init(&rig);
+	rig.conf.mqtt_max_inflight = 200;
+	mrig_open(&rig);
+	mrig_topic(&rig, "t", 1);
+	mclient_open(&rig, &p, 4);
+	mclient_connect(&p, "publisher", true, 0);
+	for (unsigned i = 0; i < 60; i++)
+		mclient_publish(&p, "t/1", "old", 1, false);
+	connect_now(&s, "dur");
+	assert_true(mclient_take(&s));
+	struct mqtt_packet packet = {.type = MQTT_SUBSCRIBE, .id = 1};
+	struct mqtt_filter filter = {.filter = SLICE_LIT("t/#"), .qos = 1};
+	struct buf list = {0};
+	mqtt_put_filter(&list, MQTT_SUBSCRIBE, &filter);
+	packet.list = buf_view(&list);
+	mclient_put(&s, &packet);
+	buf_fini(&list);
+	for (unsigned i = 0; i < when; i++)
+		one_turn();
+	drop_now("t");
+	for (unsigned i = 0; i < again; i++)
+		one_turn();
+	mrig_topic(&rig, "t", 1);
+	mrig_run(&rig, 400); /* the client has its SUBACK by then */
+	publish_now(&p, "t/1", 0, 20);
+	take_all(&s, got, 100);
+	all_came(got, 20);
+	mrig_fini(&rig);
+}
+
+static void a_topic_that_is_made_again_is_read_from_its_own_beginning(void **state)
+{
+	(void)state;
+	for (unsigned when = 0; when < 8; when++)
+		for (unsigned again = 0; again < 4; again++)
+			made_again(when, again);
+}
+
 /* ---- Random lives, a turn at a time ---- */
 
 enum { SESSIONS = 3, MESSAGES = 2000, NAMES = 8, FILTERS = 2, CONNECTIONS = 4000 };
@@ -429,6 +480,7 @@ int main(void)
 		cmocka_unit_test(a_subscription_of_less_qos_is_live),
 		cmocka_unit_test(one_packet_asks_for_so_many_filters_at_most),
 		cmocka_unit_test(what_no_subscription_sees_is_not_taken),
+		cmocka_unit_test(a_topic_that_is_made_again_is_read_from_its_own_beginning),
 		cmocka_unit_test(sessions_miss_nothing_when_connections_change_amid_messages),
 	};
 
