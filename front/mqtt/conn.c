@@ -230,8 +230,11 @@ static uint64_t turn(void *conn, uint64_t now_ns)
 	CHECK_OBJ(c, MQ_CONN_MAGIC);
 	uint64_t due = c->state == MQ_NEW ? c->seen_ns + MQ_CONNECT_MS * MS_NS : c->keep_alive_s == 0 ? NEVER : c->seen_ns + c->keep_alive_s * 3 * SEC_NS / 2;
 
-	if (c->state == MQ_CLOSING || c->state == MQ_CONNECTING)
+	if (c->state == MQ_CLOSING)
 		return NEVER;
+	/* Nobody asks again for the deadline of who says nothing more once it is connected. */
+	if (c->state == MQ_CONNECTING)
+		return now_ns + SEC_NS;
 	/* What we do not read cannot show that the peer is alive. */
 	if (c->state == MQ_UP && c->paused && due != NEVER && now_ns >= due) {
 		c->seen_ns = now_ns;

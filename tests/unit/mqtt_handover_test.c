@@ -259,6 +259,31 @@ static void a_topic_that_is_made_again_is_read_from_its_own_beginning(void **sta
 			made_again(when, again);
 }
 
+/* The carrier asks for a deadline when bytes have come, and at the deadline. */
+static void who_is_silent_after_connect_has_a_deadline(void **state)
+{
+	struct mqtt_packet packet = {.type = MQTT_CONNECT, .client_id = SLICE_LIT("dur"), .keep_alive = 10};
+
+	(void)state;
+	mrig_init(&rig);
+	mrig_open(&rig);
+	MQTT_SET(&packet.props, SESSION_EXPIRY, session_expiry, 1000);
+	mclient_open(&rig, &s, 5);
+	mclient_put(&s, &packet);
+	for (uint64_t due = rig.ns; !s.s.closed && rig.ns < 100 * SEC_NS;) {
+		if (rig.ns >= due && !s.s.close_asked)
+			due = s.s.ops->turn(s.s.conn, rig.ns);
+		rig.ns += SEC_NS / 10;
+		front_mqtt.turn(rig.front, rig.ns);
+		engine_turn(rig.e);
+		memdisk_run(&rig.disk);
+		front_mqtt.flush(rig.front, rig.ns);
+		fake_stream_step(&s.s);
+	}
+	assert_true(s.s.closed);
+	mrig_fini(&rig);
+}
+
 /* ---- Random lives, a turn at a time ---- */
 
 enum { SESSIONS = 3, MESSAGES = 2000, NAMES = 8, FILTERS = 2, CONNECTIONS = 4000 };
@@ -481,6 +506,7 @@ int main(void)
 		cmocka_unit_test(one_packet_asks_for_so_many_filters_at_most),
 		cmocka_unit_test(what_no_subscription_sees_is_not_taken),
 		cmocka_unit_test(a_topic_that_is_made_again_is_read_from_its_own_beginning),
+		cmocka_unit_test(who_is_silent_after_connect_has_a_deadline),
 		cmocka_unit_test(sessions_miss_nothing_when_connections_change_amid_messages),
 	};
 
