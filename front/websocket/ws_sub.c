@@ -15,7 +15,7 @@
 
 #include "base/mem.h"
 
-enum { FRAME_GUESS = 4096 }; /* before the first one is seen: rather a small window too many than a large one too early */
+enum { FRAME_GUESS = 24 << 10 }; /* before the first one is seen they come one by one: a window of large ones would be megabytes for a client that reads nothing */
 
 /* ---- Lives -------------------------------------------------------------------------------------------------------------------- */
 
