@@ -366,12 +366,16 @@ def main():
         start = time.monotonic()
         srv = server.make(options.server, os.path.join(BUILD, "server"))
         stock = set(d.wanted) - {"cluster", "pairs"}
+        beside = None
+        if "pairs" in d.wanted and options.server == "gantry" and not options.cases:
+            beside = threading.Thread(target=pairs_phase, args=(d,))
+            beside.start()
         if stock:
             srv.start()
             wait_brokers(d, srv.ns, 1)
             main_phase(d, srv, run)
-        if "pairs" in d.wanted and options.server == "gantry" and not options.cases:
-            pairs_phase(d)
+        if beside:
+            beside.join()
         cluster = None
         if "cluster" in d.wanted and options.server == "gantry" and not options.cases:
             cluster = threading.Thread(target=cluster_phase, args=(d, run))

@@ -37,7 +37,7 @@ SNAPSHOTS = ("1m", "1m", "8m", "128m")    # log between two snapshots; each roun
 CACHES = ("1m", "64m")
 DELAY_LEVEL_1_S = 1.0
 MAX_PADDING = 4000
-BUDGET_S = 85.0                           # no new round begins after this much time: on a busy machine fewer fit
+BUDGET_S = 60.0                           # no new round begins after this much time: on a busy machine fewer fit
 
 
 def body_of(name, padding):
