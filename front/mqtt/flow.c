@@ -201,9 +201,9 @@ void mq_commit_turn(struct mq *f, uint64_t now_ns)
 	}
 	if (now_ns < f->commit_due)
 		return;
-	while ((n = list_pop(&f->dirty)) != NULL)
+	for (unsigned i = 0; i < MQ_COMMIT_MANY && (n = list_pop(&f->dirty)) != NULL; i++)
 		commit(container_of(n, struct mq_flow, commit));
-	f->commit_due = NEVER;
+	f->commit_due = list_empty(&f->dirty) ? NEVER : now_ns;
 }
 
 /* ---- Parking ------------------------------------------------------------------------------------------------------------------------------------ */

@@ -51,6 +51,7 @@
 #define MQ_PULL_MSGS 64u              /* a session that catches up reads so many at once */
 #define MQ_PULL_BYTES (32u << 10)
 #define MQ_COMMIT_MS 50u              /* acknowledged messages are committed after so long at most */
+#define MQ_COMMIT_MANY 2048u          /* ... so many in one turn */
 #define MQ_SWEEP_MS 5000u             /* progress without acknowledgements (what did not match): so often */
 #define MQ_IDLE_PUBS 4096u            /* free ones that are kept */
 #define MQ_COPY_MAX 8192u             /* bodies up to here are copied behind their head; larger ones are sent from where they stand */
