@@ -172,8 +172,22 @@ void api_reply(struct api_job *j, unsigned status, const char *type, struct slic
 		buf_fini(&a->out);
 }
 
+bool api_room(struct api_job *j, size_t n)
+{
+	return j->call->ops->room(j->call, n);
+}
+
+void api_refuse_large(struct api_job *j)
+{
+	api_refuse(j, ST_BUSY, "too many large answers are on their way, try again later");
+}
+
 void api_reply_json(struct api_job *j, unsigned status, struct buf *json)
 {
+	if (slice_eq_str(j->call->method, "GET") && (j->route->flags & ROUTE_TAKES) == 0 && !api_room(j, json->n)) {
+		api_refuse_large(j);
+		return;
+	}
 	api_reply(j, status, "application/json", SLICE_LIT("cache-control: no-store\r\n"), buf_view(json));
 }
 

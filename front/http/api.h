@@ -175,7 +175,10 @@ void api_ask(struct api_job *j, size_t size, void (*done)(struct engine_ask *, e
 bool api_asked(struct engine_ask *ask, struct api_job **ret);
 /* Answers. 'extra' are whole header lines. After it the job has no call. */
 void api_reply(struct api_job *j, unsigned status, const char *type, struct slice extra, struct slice body);
-void api_reply_json(struct api_job *j, unsigned status, struct buf *json); /* no-store */
+/* no-store. What was only looked at is BUSY where there is no room for it; what was taken or changed is answered for anyway. */
+void api_reply_json(struct api_job *j, unsigned status, struct buf *json);
+bool api_room(struct api_job *j, size_t n);        /* for an answer of so many bytes; else it is to be refused by api_refuse_large */
+void api_refuse_large(struct api_job *j);
 void api_count(struct http_api *a, const struct api_route *route, unsigned status);
 /* Lines that a browser's page of an allowed origin needs. */
 void api_cors(struct http_api *a, const struct http_call *c, struct buf *head);

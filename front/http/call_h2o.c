@@ -294,6 +294,17 @@ static void stream_end(struct http_call *call)
 	mark_dirty(c);
 }
 
+static bool room(struct http_call *call, size_t n)
+{
+	struct conn *c = answering(call);
+	size_t before = c->held;
+
+	if (conn_hold(c, before + n))
+		return true;
+	conn_hold(c, before);
+	return false;
+}
+
 void call_flush_all(struct http *f)
 {
 	struct list *n;
@@ -305,7 +316,7 @@ void call_flush_all(struct http *f)
 /* ---- The beginning of a request -------------------------------------------------------------------------------------------------- */
 
 static const struct http_carrier_ops carrier_ops = {
-	.reply = reply, .stream_begin = stream_begin, .stream_write = stream_write, .stream_end = stream_end,
+	.reply = reply, .stream_begin = stream_begin, .stream_write = stream_write, .stream_end = stream_end, .room = room,
 };
 
 /* What was read behind this request waits until its answer is out. */

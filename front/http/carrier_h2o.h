@@ -115,7 +115,7 @@ struct http {
 	struct engine_port *port;
 	struct http_api *api;
 	size_t max_header;
-	size_t held, max_held;    /* bytes of requests that are not answered */
+	size_t held, max_held;    /* bytes of requests that are not answered, and of large answers */
 	uint64_t request_ns, stall_ns;
 	/* The library's. */
 	h2o_globalconf_t config;

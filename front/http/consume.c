@@ -48,6 +48,12 @@ static void give_back(struct poll *p, uint64_t tag)
 	api_settle(p->api, &r, SETTLE_RELEASE, -1, NULL, NULL, 0);
 }
 
+static void give_back_all(struct poll *p)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		give_back(p, p->v[i].tag);
+}
+
 static void drop_all(struct poll *p)
 {
 	for (unsigned i = 0; i < p->n; i++)
@@ -97,7 +103,12 @@ static void answer(struct poll *p)
 		api_message(p->api, b, &m, p->topic_name, p->v[i].attempt, &r, p->v[i].until_ms);
 	}
 	buf_str(b, "]}");
-	api_reply_json(j, 200, b);
+	if (api_room(j, b->n)) {
+		api_reply_json(j, 200, b);
+	} else {
+		give_back_all(p);
+		api_refuse_large(j);
+	}
 	drop_all(p);
 	close_sub(p);
 	api_due(j, NEVER);
@@ -258,8 +269,7 @@ static void on_gone(struct api_job *j)
 {
 	struct poll *p = j->x;
 
-	for (unsigned i = 0; i < p->n; i++)
-		give_back(p, p->v[i].tag);
+	give_back_all(p);
 	drop_all(p);
 	close_sub(p);
 	api_due(j, NEVER);

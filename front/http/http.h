@@ -35,6 +35,8 @@ struct http_carrier_ops {
 	/* Queues bytes. The carrier calls api.writable when all that was queued is gone to the socket. */
 	void (*stream_write)(struct http_call *, const struct piece *v, unsigned n);
 	void (*stream_end)(struct http_call *);
+	/* May so many bytes of an answer be kept for a caller who perhaps does not take them? What all callers are kept is bounded. True: they count. */
+	bool (*room)(struct http_call *, size_t n);
 };
 
 struct http_call {

@@ -55,7 +55,15 @@ static void stream_end(struct http_call *call)
 	buf_reset(&c->queued);
 }
 
-static const struct http_carrier_ops carrier_ops = {reply, stream_begin, stream_write, stream_end};
+size_t http_rig_room = SIZE_MAX;
+
+static bool room(struct http_call *call, size_t n)
+{
+	(void)call;
+	return n <= http_rig_room;
+}
+
+static const struct http_carrier_ops carrier_ops = {reply, stream_begin, stream_write, stream_end, room};
 
 /* The sockets take what is queued. */
 static void flush(struct http_rig *h)

@@ -341,6 +341,21 @@ static void who_hangs_up_with_messages_at_the_door_gives_them_back(void **state)
 	has(poll("max=5"), "\"attempt\":1");
 }
 
+static void an_answer_for_which_there_is_no_room_leaves_all_as_it_was(void **state)
+{
+	(void)state;
+	publish("one", "queue=0");
+	publish("two", "queue=0");
+	http_rig_room = 100;
+	ask(503, "GET", POLL "?from=earliest", NULL, NULL);
+	ask(503, "GET", "/v1/topics/t/messages", NULL, NULL);
+	http_rig_room = SIZE_MAX;
+	const char *text = ask(200, "GET", POLL, NULL, NULL);
+	has(text, "one");
+	has(text, "two");
+	has(text, "\"attempt\":1");
+}
+
 static void who_hangs_up_while_waiting_leaves_nothing(void **state)
 {
 	struct http_call_rig *c = http_rig_start(&h, "GET", POLL "?wait=10s", NULL, (struct slice){NULL, 0});
@@ -541,7 +556,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(a_poll_gives_what_is_there), T(a_poll_waits_for_the_first_message), T(a_poll_ends_in_time_with_nothing),
-		T(a_poll_takes_no_more_than_it_asked_for), T(an_answer_has_a_size), T(a_poll_gets_only_its_tags), T(a_group_begins_where_it_is_told), T(two_groups_each_get_it),
+		T(a_poll_takes_no_more_than_it_asked_for),
+		T(an_answer_for_which_there_is_no_room_leaves_all_as_it_was), T(an_answer_has_a_size), T(a_poll_gets_only_its_tags), T(a_group_begins_where_it_is_told), T(two_groups_each_get_it),
 		T(an_expired_message_is_handled_already), T(a_topic_must_be_there), T(a_topic_that_goes_ends_the_poll),
 		T(natives_that_own_all_queues_are_named), T(a_poll_is_answered_when_the_front_ends), T(who_hangs_up_before_the_answer_leaves_all_as_it_was),
 		T(who_hangs_up_with_messages_at_the_door_gives_them_back),
