@@ -68,6 +68,7 @@ void process_init(struct process *p, struct settings *set, uint64_t (*turn)(void
 	tcp_conf_default(&tc);
 	tc.max_conns = (uint32_t)set->n[SET_maxConnections];
 	tc.out_limit = set->n[SET_maxQueued];
+	tc.in_limit = set->n[SET_maxIncoming];
 	tc.stall_ms = (uint32_t)set->n[SET_stallTime];
 	p->tcp = tcp_open(&p->loop.uv, host_clock(), &p->log.base, &tc);
 	catch(p, &p->term, SIGTERM);

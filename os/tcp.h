@@ -25,6 +25,7 @@ struct tcp_conf {
 	uint32_t max_conns;  /* accepted connections at once; more are closed right after accept */
 	size_t out_max;      /* queued bytes of a connection beyond which stream_room() is 0 */
 	size_t out_limit;    /* queued bytes of a connection beyond which it is cut */
+	size_t in_limit;     /* bytes kept of requests that are not whole, of all connections: beyond, one that adds more than its share is cut */
 	uint32_t stall_ms;   /* a peer that takes nothing of what is queued for so long is cut */
 	uint32_t linger_ms;  /* after stream_close: longest wait for the peer to take the rest and to hang up */
 };

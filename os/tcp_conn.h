@@ -35,6 +35,7 @@ struct tcp {
 	int reserve_fd;        /* given up for a moment to refuse a connection when there is no other descriptor */
 	uint64_t full_logged_ns, fds_logged_ns; /* last complaint of each kind; 0: none */
 	uint32_t n_accepted;   /* live connections that count against max_conns */
+	size_t kept;           /* in_cap of all connections */
 	bool called;           /* a protocol was called since the turn of what answers */
 	bool ending;           /* tcp_unlisten: nobody new comes, so the rest may go sooner */
 	bool closing;          /* tcp_close: freed when 'handles' is 0 */

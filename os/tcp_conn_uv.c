@@ -20,6 +20,7 @@
 #include "os/tcp_conn.h"
 
 enum {
+	IN_SHARE = 64 << 10,         /* a connection may keep so much even when all together keep too much */
 	REST_SMALL = READ_BYTES / 2, /* a rest up to here is copied in front of the next read */
 	READ_ROUNDS = 4,             /* full buffers read per event, so that others get their turn */
 	UNSENT_MAX = 32 << 10,       /* bytes that the kernel takes of who has an out_max and does not send yet */
@@ -107,6 +108,23 @@ void conn_open(struct tcp *t, int fd, const struct stream_ops *ops, void *front,
 	conn_poll(c);
 }
 
+static void forget_input(struct conn *c)
+{
+	CHECK(c->tcp->kept >= c->in_cap);
+	c->tcp->kept -= c->in_cap;
+	mem_free(c->in);
+	c->in = NULL;
+	c->in_n = c->in_cap = 0;
+}
+
+static void grow_input(struct conn *c, size_t cap)
+{
+	CHECK(cap >= c->in_cap);
+	c->tcp->kept += cap - c->in_cap;
+	c->in_cap = cap;
+	c->in = mem_grow(c->in, cap);
+}
+
 static void conn_gone(uv_handle_t *h)
 {
 	struct conn *c = container_of((uv_poll_t *)h, struct conn, poll);
@@ -132,8 +150,7 @@ void conn_die(struct conn *c, enum status why)
 	list_remove(&c->dirty);
 	list_remove(&c->active);
 	list_remove(&c->resumed);
-	mem_free(c->in);
-	c->in = NULL;
+	forget_input(c);
 	conn_out_free(c);
 	t->stats.conns--;
 	t->n_accepted -= c->accepted;
@@ -186,18 +203,20 @@ static size_t offer(struct conn *c, const uint8_t *p, size_t n)
 static void keep(struct conn *c, const uint8_t *p, size_t n)
 {
 	if (n == 0 || c->state != CONN_OPEN) {
-		mem_free(c->in);
-		c->in = NULL;
-		c->in_n = c->in_cap = 0;
+		forget_input(c);
 		return;
 	}
 	if (c->in_cap < n) {
 		CHECK(c->in == NULL || p < c->in || p >= c->in + c->in_cap);
-		c->in_cap = (n + 1023) & ~(size_t)1023;
-		c->in = mem_grow(c->in, c->in_cap);
+		grow_input(c, (n + 1023) & ~(size_t)1023);
 	}
 	memmove(c->in, p, n);
 	c->in_n = n;
+	if (c->tcp->kept > c->tcp->conf.in_limit && n > IN_SHARE && !c->paused) {
+		log_warn(c->tcp->log, "tcp", "proto=%s closed why=\"too much of requests that are not whole is kept\" bytes=%zu all=%zu", c->ops->name, n, c->tcp->kept);
+		conn_hang_up(c, ST_BUSY);
+		return;
+	}
 	if (n >= c->ops->input_max && !c->paused) {
 		log_warn(c->tcp->log, "tcp", "proto=%s closed why=\"more unconsumed bytes than a frame may have\" bytes=%zu", c->ops->name, n);
 		conn_hang_up(c, ST_PROTO);
@@ -232,8 +251,7 @@ static uint8_t *read_place(struct conn *c, size_t *ret_cap)
 		return c->tcp->read_buf;
 	}
 	if (c->in_cap < c->in_n * 2) {
-		c->in_cap = (size_t)u64_max(u64_min(c->in_n * 2, c->ops->input_max), c->in_n + 4096);
-		c->in = mem_grow(c->in, c->in_cap);
+		grow_input(c, (size_t)u64_max(u64_min(c->in_n * 2, c->ops->input_max), c->in_n + 4096));
 	}
 	*ret_cap = c->in_cap;
 	return c->in;

@@ -43,7 +43,7 @@ struct tcp_listener {
 void tcp_conf_default(struct tcp_conf *c)
 {
 	*c = (struct tcp_conf){
-		.max_conns = 20000, .out_max = 1 << 20, .out_limit = 256 << 20, .stall_ms = 60000, .linger_ms = 2000};
+		.max_conns = 20000, .out_max = 1 << 20, .out_limit = 256 << 20, .in_limit = 512 << 20, .stall_ms = 60000, .linger_ms = 2000};
 }
 
 /* ---- Addresses ------------------------------------------------------------------------------------------------------------ */

@@ -431,6 +431,42 @@ static void too_much_queued_is_cut(void **state)
 	stop(f);
 }
 
+static void what_is_not_whole_is_bounded_in_all(void **state)
+{
+	struct tcp_conf conf;
+	uint8_t *junk = calloc(1, 1 << 20);
+	int fds[8];
+	uint8_t small[8];
+
+	(void)state;
+	tcp_conf_default(&conf);
+	conf.in_limit = 4 << 20;
+	struct fixture *f = start(&conf);
+	be32_put(junk, FRAME_MAX - 1024); /* none of these frames ends */
+	for (int i = 0; i < 8; i++) {
+		fds[i] = client(f->port);
+		for (size_t done = 0, tries = 0; done < 1 << 20 && tries < 2000; tries++) {
+			ssize_t k = send(fds[i], junk + done, (1 << 20) - done, MSG_NOSIGNAL);
+			done += k > 0 ? (size_t)k : 0;
+			step(f);
+		}
+	}
+	UNTIL(f, f->front.closed > 0);
+	assert_int_equal(f->front.why, ST_BUSY);
+	assert_true(f->front.closed < 8);
+	assert_true(f->tcp->kept <= conf.in_limit + (2 << 20));
+	int good = client(f->port); /* who keeps little is not concerned */
+	give(f, good, small, frame(small, 4, 1));
+	assert_int_equal(get(f, good, junk, 8), 8);
+	close(good);
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	UNTIL(f, f->front.closed == f->front.opened);
+	assert_int_equal(f->tcp->kept, 0);
+	free(junk);
+	stop(f);
+}
+
 static void held_bytes_are_written_in_order_and_let_go(void **state)
 {
 	enum { N = 2000, BIG = 3000, SMALL = 10 };
@@ -860,7 +896,7 @@ int main(void)
 		cmocka_unit_test(closing_sends_the_queue_first),
 		cmocka_unit_test(a_peer_that_does_not_hang_up_is_cut),
 		cmocka_unit_test(a_peer_that_takes_nothing_is_cut),
-		cmocka_unit_test(too_much_queued_is_cut),
+		cmocka_unit_test(too_much_queued_is_cut), cmocka_unit_test(what_is_not_whole_is_bounded_in_all),
 		cmocka_unit_test(held_bytes_are_written_in_order_and_let_go),
 		cmocka_unit_test(room_ends_and_comes_back),
 		cmocka_unit_test(a_protocol_may_want_less_queued_than_the_carrier),
