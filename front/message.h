@@ -88,6 +88,12 @@ struct slice message_correlation(const struct message *m, struct buf *scratch);
  */
 void message_json(struct buf *b, const struct message *m, struct slice topic, uint32_t attempt, size_t max_body);
 
+/*
+ * Has a JSON text at most 'max' values (names of members count too)? By its brackets and commas, before anybody makes a tree of it: a value of two bytes
+ * costs fifty in a tree.
+ */
+bool json_bounded(struct slice text, size_t max);
+#define JSON_VALUES_MAX 262144u /* of one text that somebody sends */
 void base64_put(struct buf *b, struct slice s);
 bool base64_get(struct buf *b, struct slice text); /* both alphabets, padding or not; false: not base64, b may have grown */
 /* Percent-decoding ('plus': '+' is a blank). False: a bad escape. */

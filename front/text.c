@@ -105,6 +105,25 @@ bool percent_get(struct buf *b, struct slice text, bool plus)
 	return true;
 }
 
+/* ---- JSON ------------------------------------------------------------------------------------------------------------------------------ */
+
+bool json_bounded(struct slice text, size_t max)
+{
+	size_t n = 1;
+	bool quoted = false;
+
+	for (size_t i = 0; i < text.n; i++) {
+		uint8_t c = text.p[i];
+		if (quoted && c == '\\')
+			i++;
+		else if (c == '"')
+			quoted = !quoted;
+		else if (!quoted && (c == ',' || c == ':' || c == '[' || c == '{') && ++n > max)
+			return false;
+	}
+	return true;
+}
+
 /* ---- Times ------------------------------------------------------------------------------------------------------------------------------ */
 
 #define TIME_LIMIT_MS (INT64_C(1) << 53) /* JSON's numbers are exact so far */

@@ -163,8 +163,12 @@ static void from_array(struct api_job *j, bool memory)
 {
 	struct slice body = j->call->body;
 	json_error_t error;
-	json_t *json = json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 
+	if (!json_bounded(body, JSON_VALUES_MAX)) {
+		api_problem(j, 413, ST_TOO_BIG, "the batch has more than %u JSON values", JSON_VALUES_MAX);
+		return;
+	}
+	json_t *json = json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 	if (json == NULL) {
 		api_problem(j, 400, ST_BAD_ARG, "the body is not JSON: line %d column %d: %.100s", error.line, error.column, error.text);
 		return;
@@ -205,8 +209,11 @@ static void from_lines(struct api_job *j, bool memory)
 	rest = j->call->body;
 	for (unsigned i = 0; next_line(&rest, &line); i++) {
 		json_error_t error;
-		json_t *json = json_loadb((const char *)line.p, line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
-		if (json == NULL)
+		bool bounded = json_bounded(line, JSON_VALUES_MAX);
+		json_t *json = !bounded ? NULL : json_loadb((const char *)line.p, line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+		if (!bounded)
+			refuse(&b->v[i], 413, ST_TOO_BIG, "the line has too many JSON values");
+		else if (json == NULL)
 			refuse(&b->v[i], 400, ST_BAD_ARG, "the line is not JSON");
 		else
 			send_item(b, &b->v[i], json);

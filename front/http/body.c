@@ -18,6 +18,10 @@ bool api_json(struct api_job *j, const char *const *members, void **ret)
 	*ret = NULL;
 	if (slice_trim(body).n == 0)
 		return true;
+	if (!json_bounded(body, JSON_VALUES_MAX)) {
+		api_problem(j, 413, ST_TOO_BIG, "the body has more than %u JSON values", JSON_VALUES_MAX);
+		return false;
+	}
 	json_t *json = json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	if (json == NULL) {
 		api_problem(j, 400, ST_BAD_ARG, "the body is not JSON: line %d column %d: %.100s", error.line, error.column, error.text);

@@ -326,6 +326,10 @@ static ptrdiff_t input(void *conn, struct slice bytes)
 		ws_peer_bye(p, ST_TOO_BIG, front_statuses[ST_TOO_BIG].ws_close, false, "the message is over maxMessage");
 		return (ptrdiff_t)bytes.n;
 	}
+	if (!json_bounded(bytes, JSON_VALUES_MAX)) {
+		ws_peer_bye(p, ST_TOO_BIG, front_statuses[ST_TOO_BIG].ws_close, false, "the message has too many JSON values");
+		return (ptrdiff_t)bytes.n;
+	}
 	msg = json_loadb((const char *)bytes.p, bytes.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &err);
 	if (msg == NULL) {
 		p->front->n.malformed++;

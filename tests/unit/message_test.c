@@ -231,6 +231,18 @@ static void text_forms(void **state)
 	assert_false(moment_parse(L("2026-01-31"), &ms));
 }
 
+static void json_is_bounded_before_it_is_read(void **state)
+{
+	(void)state;
+	assert_true(json_bounded(L("[1,2,3]"), 4));
+	assert_false(json_bounded(L("[1,2,3,4]"), 4));
+	assert_true(json_bounded(L("[\"a,b,[{:\\\",,,\"]"), 2));
+	assert_false(json_bounded(L("[\"\\\\\",1,2]"), 3)); /* an escaped backslash does not escape the quote */
+	assert_true(json_bounded(L("\"open, and never [ closed"), 1));
+	assert_true(json_bounded(L("\"\\"), 1));
+	assert_false(json_bounded(L("[[],[],[]"), 5));
+}
+
 static void browsers(void **state)
 {
 	(void)state;
@@ -253,7 +265,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fields_go_in_and_come_out), cmocka_unit_test(bad_values_are_refused), cmocka_unit_test(bodies_of_native_clients_are_inflated),
-		cmocka_unit_test(json_becomes_a_draft), cmocka_unit_test(text_forms), cmocka_unit_test(browsers),
+		cmocka_unit_test(json_becomes_a_draft), cmocka_unit_test(text_forms), cmocka_unit_test(json_is_bounded_before_it_is_read),
+		cmocka_unit_test(browsers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
