@@ -30,8 +30,10 @@ static void wake_waiters(struct http_api *a, enum status st)
 	list_move(&now, &a->key_waiters);
 	while ((n = list_pop(&now)) != NULL) {
 		struct api_job *j = container_of(n, struct api_job, ready);
-		if (st == ST_OK)
+		if (st == ST_OK && !a->draining)
 			api_dispatch(j);
+		else if (st == ST_OK)
+			api_refuse(j, ST_CLOSED, NULL); /* what it asks for may take long, and the process is about to end */
 		else
 			api_refuse(j, st, "the key that seals receipts cannot be had");
 		api_tidy(j);
