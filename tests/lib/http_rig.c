@@ -200,16 +200,14 @@ void http_rig_restart(struct http_rig *h)
 {
 	close_front(h);
 	rig_restart(&h->r);
-	open_front(h);
-	http_rig_turns(h, 3);
+	open_front(h); /* no turn yet: the front asks for its key while the first calls come */
 }
 
 void http_rig_crash(struct http_rig *h)
 {
 	close_front(h);
 	rig_crash(&h->r, NULL);
-	open_front(h);
-	http_rig_turns(h, 3);
+	open_front(h); /* no turn yet: the front asks for its key while the first calls come */
 }
 
 void http_rig_fini(struct http_rig *h)

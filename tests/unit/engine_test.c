@@ -205,6 +205,26 @@ static void test_send_and_pull(void **state)
 	world_fini(&w);
 }
 
+/* The queue of a key is the one that Java's clients choose: hashCode, remainder, sign dropped. */
+static void test_an_order_key_chooses_the_queue(void **state)
+{
+	static const struct { const char *props; int queue; } rows[] = {
+		{"__SHARDINGKEY\1a\2", 97 % 4}, {"__SHARDINGKEY\1orders-17\2", 2}, {"X\1y\2__SHARDINGKEY\1polygenelubricants\2", 0}, /* the smallest int there is */
+	};
+	struct world w;
+	struct answer r;
+	(void)state;
+	world_init(&w);
+	assert_int_equal(world_open(&w), ST_OK);
+	for (unsigned i = 0; i < 12; i++) {
+		assert_int_equal(send_props(&w, "keyed", -1, SLICE_LIT("x"), rows[i % 3].props, &r), ST_OK);
+		assert_int_equal(r.u.send.queue, rows[i % 3].queue);
+	}
+	assert_int_equal(send_props(&w, "keyed", 2, SLICE_LIT("x"), rows[0].props, &r), ST_OK);
+	assert_int_equal(r.u.send.queue, 2); /* who names a queue gets it */
+	world_fini(&w);
+}
+
 static void test_restart_keeps_all(void **state)
 {
 	struct world w;
@@ -720,6 +740,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_send_and_pull),
+		cmocka_unit_test(test_an_order_key_chooses_the_queue),
 		cmocka_unit_test(test_restart_keeps_all),
 		cmocka_unit_test(test_delay_is_never_early),
 		cmocka_unit_test(test_parked_survives),

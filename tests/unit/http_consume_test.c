@@ -380,6 +380,19 @@ static void who_hangs_up_before_the_key_is_there_leaves_nothing(void **state)
 	assert_true(http_api_idle(h.api));
 }
 
+/* A poll that would wait for seconds does not begin once the process is about to end. */
+static void who_waits_for_the_key_is_refused_by_a_drain(void **state)
+{
+	(void)state;
+	http_rig_restart(&h);
+	struct http_call_rig *c = http_rig_start(&h, "GET", POLL "?wait=10s", NULL, (struct slice){NULL, 0});
+	http_api_drain(h.api);
+	http_rig_run(&h, 10);
+	assert_true(http_api_idle(h.api));
+	assert_int_equal(c->status, 503);
+	http_rig_free(c);
+}
+
 /* ---- Receipts ----------------------------------------------------------------------------------------------------------------------- */
 
 static void a_lease_that_ran_out_is_stale(void **state)
@@ -561,7 +574,8 @@ int main(void)
 		T(an_expired_message_is_handled_already), T(a_topic_must_be_there), T(a_topic_that_goes_ends_the_poll),
 		T(natives_that_own_all_queues_are_named), T(a_poll_is_answered_when_the_front_ends), T(who_hangs_up_before_the_answer_leaves_all_as_it_was),
 		T(who_hangs_up_with_messages_at_the_door_gives_them_back),
-		T(who_hangs_up_while_waiting_leaves_nothing), T(who_hangs_up_before_the_key_is_there_leaves_nothing), T(a_lease_that_ran_out_is_stale),
+		T(who_hangs_up_while_waiting_leaves_nothing), T(who_hangs_up_before_the_key_is_there_leaves_nothing),
+		T(who_waits_for_the_key_is_refused_by_a_drain), T(a_lease_that_ran_out_is_stale),
 		T(a_forged_receipt_is_refused), T(a_receipt_holds_over_a_restart), T(a_receipt_of_a_dropped_topic_settles_nothing), T(nack_gives_back),
 		T(nack_with_reject_is_a_dead_letter), T(extend_keeps_a_message), T(many_receipts_have_a_result_each), T(a_receipt_may_be_an_option),
 		T(what_is_no_settling_is_refused), T(who_hangs_up_during_an_ack_has_acked),

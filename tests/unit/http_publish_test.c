@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/mem.h"
+#include "front/message.h"
 #include "tests/lib/http_rig.h"
 
 static struct http_rig h;
@@ -345,6 +346,20 @@ static void lines_are_a_batch(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(json_integer_value(json_object_get(json_array_get(r, i), "status")), want[i]);
 	json_decref(j);
+}
+
+static void a_batch_is_bounded_before_it_is_read(void **state)
+{
+	(void)state;
+	struct buf b = {0};
+	buf_str(&b, "[{\"json\":[0");
+	for (unsigned i = 0; i < JSON_VALUES_MAX; i++)
+		buf_str(&b, ",0");
+	buf_str(&b, "]}]");
+	has(ask(413, "POST", "/v1/topics/t/messages", "content-type: application/json\n", buf_cstr(&b)), "JSON values");
+	b.n--;
+	has(ask(200, "POST", "/v1/topics/t/messages", "content-type: application/x-ndjson\n", buf_cstr(&b) + 1), "\"status\":413");
+	buf_fini(&b);
 }
 
 static void a_batch_in_memory_says_so(void **state)
@@ -690,7 +705,7 @@ int main(void)
 		T(names_in_the_path_are_decoded), T(a_topic_is_made_only_where_that_is_allowed), T(memory_is_named_where_it_is_wanted),
 		T(the_body_is_any_bytes), T(a_delayed_message_has_no_place_yet), T(too_big_is_refused), T(a_full_disk_is_said),
 		T(too_much_at_once_is_asked_to_come_back), T(a_failed_log_acknowledges_nothing),
-		T(who_hangs_up_during_a_publish_leaves_nothing), T(a_batch_has_a_result_for_each), T(lines_are_a_batch), T(a_batch_in_memory_says_so),
+		T(who_hangs_up_during_a_publish_leaves_nothing), T(a_batch_has_a_result_for_each), T(lines_are_a_batch), T(a_batch_in_memory_says_so), T(a_batch_is_bounded_before_it_is_read),
 		T(an_array_may_be_one_message), T(who_hangs_up_during_a_batch_leaves_nothing), T(hosts_and_origins), T(preflights), T(paths_and_methods),
 		T(a_front_that_ends_refuses), T(topics_are_made_changed_and_dropped), T(a_topic_shows_its_queues_and_readers),
 		T(groups_are_made_changed_and_dropped), T(offsets_are_set), T(messages_are_found_by_key), T(messages_are_found_by_id),

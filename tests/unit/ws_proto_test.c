@@ -190,6 +190,16 @@ static void test_not_json(void **state)
 	}
 	struct ws_client *c = ws_connect(w);
 	struct buf b = {0};
+	buf_str(&b, "{\"type\":\"ping\",\"id\":[0"); /* small as text, large as a tree */
+	for (unsigned i = 0; i < JSON_VALUES_MAX; i++)
+		buf_str(&b, ",0");
+	buf_str(&b, "]}");
+	assert_true(b.n < w->conf.ws_max_message);
+	ws_say_bytes(c, buf_view(&b));
+	ws_expect_bye(c, 1009, false);
+	ws_hang_up(c);
+	c = ws_connect(w);
+	buf_reset(&b);
 	buf_str(&b, "{\"type\":\"ping\",\"id\":\"");
 	while (b.n <= w->conf.ws_max_message)
 		buf_u8(&b, 'x');
