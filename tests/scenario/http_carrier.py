@@ -6,7 +6,6 @@
   http_carrier.py [--only a,b] [--keep]
 """
 
-import argparse
 import base64
 import contextlib
 import http.client
@@ -14,17 +13,17 @@ import itertools
 import json
 import os
 import re
-import shutil
 import socket
 import ssl
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
+import runner
 import server
+from runner import Failed, check
 
 HOST = b"Host: 127.0.0.1\r\n"
 SMUGGLED = b"POST /v1/topics/smuggled/messages HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nno"
@@ -37,15 +36,6 @@ SLOW_S = 4.0
 MALFORMED = 10_000
 MALFORMED_GROWTH = 8 << 20 # bytes that they may cost together
 SANITIZED = os.environ.get("GANTRY_SANITIZED") == "1"
-
-
-class Failed(Exception):
-    pass
-
-
-def check(good, text):
-    if not good:
-        raise Failed(text)
 
 
 def connect(port, rcvbuf=None):
@@ -826,33 +816,5 @@ CASES = [refusals, accepted, framing, pipelining, expect_100, limits, many_bodie
          malformed_memory, stalled_streams, slow_streams]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help=", ".join(c.__name__ for c in CASES))
-    parser.add_argument("--keep", action="store_true", help="keep the data folders")
-    options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else [c.__name__ for c in CASES]
-    root, passed, failed = tempfile.mkdtemp(prefix="gantry-http-"), 0, 0
-    for case in CASES:
-        if case.__name__ not in wanted:
-            continue
-        folder = os.path.join(root, case.__name__)
-        os.makedirs(folder)
-        begin = time.monotonic()
-        try:
-            note = case(folder)
-            passed += 1
-            print("ok http_carrier.%s %.1f s%s" % (case.__name__, time.monotonic() - begin, " (%s)" % note if note else ""), flush=True)
-        except (Failed, AssertionError, server.Broken, OSError, KeyError, ValueError, http.client.HTTPException) as e:
-            failed += 1
-            print("FAIL http_carrier.%s %s: %s" % (case.__name__, type(e).__name__, str(e).replace("\n", " | ")), flush=True)
-    if failed or options.keep:
-        print("http_carrier: data and logs are in %s" % root)
-    else:
-        shutil.rmtree(root, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner.run(__doc__, CASES))

@@ -6,31 +6,20 @@
   http_streams.py [--only a,b] [--keep]
 """
 
-import argparse
 import http.client
 import json
-import os
 import random
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 
+import runner
 import server
+from runner import check
 
 LIMIT_S = 30.0
 KILLS = 3
-
-
-class Failed(Exception):
-    pass
-
-
-def check(good, text):
-    if not good:
-        raise Failed(text)
 
 
 def ask(g, method, path, body=None, headers=None):
@@ -240,32 +229,5 @@ def polls_over_kills(folder):
 CASES = [reader_over_kills, group_over_cuts, polls_over_kills]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help=", ".join(c.__name__ for c in CASES))
-    parser.add_argument("--keep", action="store_true", help="keep the data folders")
-    options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else [c.__name__ for c in CASES]
-    root, passed, failed = tempfile.mkdtemp(prefix="gantry-streams-"), 0, 0
-    for case in CASES:
-        if case.__name__ not in wanted:
-            continue
-        folder, begin = os.path.join(root, case.__name__), time.monotonic()
-        os.makedirs(folder)
-        try:
-            note = case(folder)
-            passed += 1
-            print("ok http_streams.%s %.1f s (%s)" % (case.__name__, time.monotonic() - begin, note), flush=True)
-        except (Failed, server.Broken, OSError, KeyError, ValueError, http.client.HTTPException) as e:
-            failed += 1
-            print("FAIL http_streams.%s %s: %s" % (case.__name__, type(e).__name__, str(e).replace("\n", " | ")), flush=True)
-    if failed or options.keep:
-        print("http_streams: data and logs are in %s" % root)
-    else:
-        shutil.rmtree(root, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner.run(__doc__, CASES))

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Gantry authors
-"""The process as its operator sees it: command line, ports, start, stop, refusals, status. Ends with "N passed, N failed"."""
+"""The process as its operator sees it: command line, ports, start, stop, refusals, status.
+
+  process.py [--only a,b] [--keep]
+"""
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
 
+import runner
 import server
 
 LIMIT_S = 20
@@ -226,24 +227,8 @@ def test_help_and_misuse(folder):
         assert r.returncode == 2 and "usage:" in r.stderr, (args, r)
 
 
-def main():
-    passed = failed = 0
-    for name, test in sorted(globals().items()):
-        if not name.startswith("test_") or (len(sys.argv) > 1 and sys.argv[1] not in name):
-            continue
-        folder = tempfile.mkdtemp(prefix="gantry-process-")
-        try:
-            test(folder)
-            passed += 1
-        except Exception:
-            failed += 1
-            print("FAIL %s" % name)
-            traceback.print_exc(file=sys.stdout)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed else 0
+CASES = [test for name, test in globals().items() if name.startswith("test_")]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner.run(__doc__, CASES))

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Gantry authors
-"""The first message on each front, as README.md says it: its own lines are run, on other ports. Ends with "N passed, N failed"."""
+"""The first message on each front, as README.md says it: its own lines are run, on other ports.
+
+  readme.py [--only a,b] [--keep]
+"""
 
 import json
 import os
@@ -9,9 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import clients
+import runner
 import server
 
 LIMIT_S = 15
@@ -85,25 +88,21 @@ def test_websocket(srv):
     ws.close()
 
 
-def main():
-    passed = failed = 0
-    for name, test in [t for t in globals().items() if t[0].startswith("test_")]:
-        folder = tempfile.mkdtemp(prefix="gantry-readme-")
+def on_a_server(test):
+    def case(folder):
         srv = server.Gantry(folder)
         try:
             srv.start()
             test(srv)
-            passed += 1
-        except (AssertionError, server.Broken, clients.Closed, clients.Refused, subprocess.TimeoutExpired, OSError, ValueError) as e:
-            failed += 1
-            print("FAIL readme.%s %s: %s" % (name, type(e).__name__, e))
         finally:
-            if srv.stop() != 0:
-                print("readme.%s: it does not stop in good order: %s" % (name, srv.tail(5)))
-            shutil.rmtree(folder, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+            status = srv.stop()
+        runner.check(status == 0, "it does not stop in good order: %s" % srv.tail(5))
+    case.__name__ = test.__name__
+    return case
+
+
+CASES = [on_a_server(test) for name, test in list(globals().items()) if name.startswith("test_")]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner.run(__doc__, CASES))

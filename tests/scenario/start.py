@@ -6,24 +6,23 @@
   start.py [--only a,b] [--keep]
 """
 
-import argparse
 import os
 import random
 import re
 import resource
-import shutil
 import socket
 import ssl
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
 import clients
 import native
+import runner
 import server
+from runner import Failed, check
 
 START_LIMIT_S = 5.0        # a start on an empty folder
 STOP_LIMIT_S = 5.0
@@ -33,15 +32,6 @@ PORT_KEYS = {"http": "httpPort", "mqtt": "mqttPort", "websocket": "websocketPort
 CONNECTIONS = 10_000       # opened and closed
 AT_ONCE = 1000             # of them together
 MEMORY_LIMIT = 1 << 30     # what a server may take while it is attacked, bytes
-
-
-class Failed(Exception):
-    pass
-
-
-def check(good, text):
-    if not good:
-        raise Failed(text)
 
 
 def now_ms():
@@ -712,33 +702,5 @@ CASES = [empty_folder, any_ports, taken_port, fronts_off, certificates, sigterm,
          damaged_log, malformed, many_connections, no_descriptors, slow_reader]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help=", ".join(c.__name__ for c in CASES))
-    parser.add_argument("--keep", action="store_true", help="keep the data folders")
-    options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else [c.__name__ for c in CASES]
-    root, passed, failed = tempfile.mkdtemp(prefix="gantry-start-"), 0, 0
-    for case in CASES:
-        if case.__name__ not in wanted:
-            continue
-        folder = os.path.join(root, case.__name__)
-        os.makedirs(folder)
-        begin = time.monotonic()
-        try:
-            note = case(folder)
-            passed += 1
-            print("ok start.%s %.1f s%s" % (case.__name__, time.monotonic() - begin, " (%s)" % note if note else ""), flush=True)
-        except (Failed, AssertionError, server.Broken, native.Closed, native.Refused, clients.Closed, clients.Refused, OSError, KeyError, ValueError) as e:
-            failed += 1
-            print("FAIL start.%s %s: %s" % (case.__name__, type(e).__name__, str(e).replace("\n", " | ")), flush=True)
-    if failed or options.keep:
-        print("start: data and logs are in %s" % root)
-    else:
-        shutil.rmtree(root, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner.run(__doc__, CASES))

@@ -20,6 +20,7 @@ import time
 
 import native
 import server
+from runner import Failed
 
 CONNECTIONS = 4
 WINDOW = 500              # requests under way on one connection
@@ -28,10 +29,6 @@ CREATE_GOAL_S, CREATE_LIMIT_S = 2.0, 10.0
 FIRST_GOAL_MS, FIRST_LIMIT_MS = 50.0, 1000.0
 RESTART_LIMIT_S = 10.0
 QUEUES = 4
-
-
-class Failed(Exception):
-    pass
 
 
 def pipeline(conn, requests, window=WINDOW):
