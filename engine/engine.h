@@ -55,7 +55,7 @@ enum engine_verb {
 	ENGINE_TOPIC_PUT, ENGINE_TOPIC_GET, ENGINE_TOPIC_DROP, ENGINE_TOPIC_LIST,
 	ENGINE_GROUP_PUT, ENGINE_GROUP_GET, ENGINE_GROUP_DROP, ENGINE_GROUP_LIST,
 	ENGINE_JOIN, ENGINE_LEAVE, ENGINE_MEMBERS, ENGINE_LOCK, ENGINE_UNLOCK,
-	ENGINE_OFFSET_GET, ENGINE_OFFSET_COMMIT, ENGINE_OFFSET_RESET, ENGINE_OFFSET_LIST,
+	ENGINE_OFFSET_GET, ENGINE_OFFSET_COMMIT, ENGINE_OFFSET_RESET, ENGINE_OFFSET_DROP, ENGINE_OFFSET_LIST,
 	ENGINE_SUB_OPEN, ENGINE_SETTLE, ENGINE_CELL_PUT, ENGINE_CELL_LIST, ENGINE_STATS, ENGINE_VERB_COUNT
 };
 
@@ -391,6 +391,12 @@ static inline void engine_offset_get(struct engine *e, struct engine_offset *r) 
 static inline void engine_offset_commit(struct engine *e, struct engine_offset *r) { engine_submit(e, &r->ask, ENGINE_OFFSET_COMMIT); }
 /* Sets it whatever it was; durable when done. */
 static inline void engine_offset_reset(struct engine *e, struct engine_offset *r) { engine_submit(e, &r->ask, ENGINE_OFFSET_RESET); }
+/*
+ * Forgets all that the group has in the topic, in all its queues ('queue' says nothing), as if it had never been there: offsets, orderly locks, what is
+ * leased or waits to be delivered again in place. Its subscriptions there end with GONE. What was sent back to its retry topic stays there. Durable
+ * when done. OK also where there is nothing to forget; NO_GROUP, NO_TOPIC.
+ */
+static inline void engine_offset_drop(struct engine *e, struct engine_offset *r) { engine_submit(e, &r->ask, ENGINE_OFFSET_DROP); }
 
 struct offset_info {
 	struct slice topic;

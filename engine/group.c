@@ -472,6 +472,7 @@ void groups_submit(struct eng *g, struct engine_ask *a)
 	case ENGINE_OFFSET_GET:
 	case ENGINE_OFFSET_COMMIT:
 	case ENGINE_OFFSET_RESET:
+	case ENGINE_OFFSET_DROP:
 	case ENGINE_OFFSET_LIST:
 		offset_submit(gs, a);
 		break;

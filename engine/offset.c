@@ -11,6 +11,7 @@
  *
  * STATE_OFFSETS: group name, topic name, u64 incarnation, u32 n, n times (u32 queue, u64 offset, u64 commit time).
  * STATE_LEASES: group name, topic name, u64 incarnation, u32 queue, u64 offset, u64 commit time, then what cursor.c adds.
+ * STATE_OFFSETS_DROP: group name, topic name, u64 incarnation: nothing is left of the group there.
  */
 #include "base/mem.h"
 #include "engine/groups.h"
@@ -141,6 +142,19 @@ void groups_topic_dropped(struct eng *g, struct topic *t)
 		share_check(gs, gr);
 		group_tidy(gs, gr);
 	}
+}
+
+/* The group was never there. */
+static void forget_gtopic(struct groups_state *gs, struct gtopic *gt)
+{
+	struct group *gr = gt->group;
+
+	gs->renewals++;
+	if (gt->feed != NULL)
+		feed_end(gt->feed, ST_GONE);
+	gtopic_free(gs, gt);
+	share_check(gs, gr);
+	group_tidy(gs, gr);
 }
 
 void offset_watch(struct groups_state *gs, struct topic *t)
@@ -446,8 +460,25 @@ static enum status apply_offset(struct groups_state *gs, struct gtopic *gt, stru
 	return st;
 }
 
+static enum status apply_drop(struct groups_state *gs, struct slice p)
+{
+	struct slice group, topic;
+	uint64_t incarnation;
+
+	if (!state_get_name(&p, &group) || !state_get_name(&p, &topic) || !state_get_u64(&p, &incarnation))
+		return ST_CORRUPT;
+	struct group *gr = group_at(gs, group);
+	struct topic *t = topic_find(gs->eng, topic);
+	struct gtopic *gt = gr == NULL || t == NULL || t->incarnation != incarnation ? NULL : gtopic_find(gr, t);
+	if (gt != NULL)
+		forget_gtopic(gs, gt);
+	return ST_OK;
+}
+
 enum status groups_offsets_apply(struct groups_state *gs, enum state_type type, struct slice p)
 {
+	if (type == STATE_OFFSETS_DROP)
+		return apply_drop(gs, p);
 	struct gtopic *gt;
 	uint32_t n = 1;
 	enum status st = get_head(gs, &p, &gt);
@@ -624,6 +655,32 @@ static void do_reset(struct groups_state *gs, struct engine_offset *r)
 		eng_complete(gs->eng, &r->ask, st);
 }
 
+static void do_drop(struct groups_state *gs, struct engine_offset *r)
+{
+	struct group *gr = group_at(gs, r->group);
+	struct topic *t = topic_find(gs->eng, r->topic);
+	struct gtopic *gt = gr == NULL || t == NULL ? NULL : gtopic_find(gr, t);
+
+	if (gr == NULL || t == NULL) {
+		eng_complete(gs->eng, &r->ask, gr == NULL ? ST_NO_GROUP : ST_NO_TOPIC);
+		return;
+	}
+	if (gt == NULL) {
+		eng_complete_durable(gs->eng, &r->ask); /* what made it so may not be on disk yet */
+		return;
+	}
+	struct buf items = {0};
+	size_t at = state_item_begin(&items, STATE_OFFSETS_DROP);
+	put_head(&items, gt);
+	state_item_end(&items, at);
+	enum status st = state_append(gs->eng, buf_view(&items), &r->ask, NULL);
+	buf_fini(&items);
+	if (st == ST_OK)
+		forget_gtopic(gs, gt);
+	else
+		eng_complete(gs->eng, &r->ask, st);
+}
+
 static void do_list(struct groups_state *gs, struct engine_offsets *r)
 {
 	struct group *gr = group_find(gs->eng, r->group);
@@ -710,6 +767,9 @@ void offset_submit(struct groups_state *gs, struct engine_ask *a)
 		break;
 	case ENGINE_OFFSET_RESET:
 		do_reset(gs, container_of(a, struct engine_offset, ask));
+		break;
+	case ENGINE_OFFSET_DROP:
+		do_drop(gs, container_of(a, struct engine_offset, ask));
 		break;
 	case ENGINE_OFFSET_LIST:
 		do_list(gs, container_of(a, struct engine_offsets, ask));

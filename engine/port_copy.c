@@ -41,6 +41,7 @@ static const struct verb {
 	VERB(ENGINE_OFFSET_GET, engine_offset, IN(engine_offset, group), IN(engine_offset, topic)),
 	VERB(ENGINE_OFFSET_COMMIT, engine_offset, IN(engine_offset, group), IN(engine_offset, topic)),
 	VERB(ENGINE_OFFSET_RESET, engine_offset, IN(engine_offset, group), IN(engine_offset, topic)),
+	VERB(ENGINE_OFFSET_DROP, engine_offset, IN(engine_offset, group), IN(engine_offset, topic)),
 	VERB(ENGINE_OFFSET_LIST, engine_offsets, IN(engine_offsets, group)),
 	VERB(ENGINE_SUB_OPEN, engine_sub_open, IN(engine_sub_open, topic), IN(engine_sub_open, group), IN(engine_sub_open, client_id), IN(engine_sub_open, expr)),
 	VERB(ENGINE_SETTLE, engine_settle, IN(engine_settle, group), IN(engine_settle, topic)),

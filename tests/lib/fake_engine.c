@@ -12,7 +12,7 @@
 static const char *const verbs[ENGINE_VERB_COUNT] = {
 	"SEND", "SEND_BACK", "PULL", "VIEW", "FIND", "RANGE", "AT_TIME", "TOPIC_PUT", "TOPIC_GET", "TOPIC_DROP", "TOPIC_LIST", "GROUP_PUT",
 	"GROUP_GET", "GROUP_DROP", "GROUP_LIST", "JOIN", "LEAVE", "MEMBERS", "LOCK", "UNLOCK", "OFFSET_GET", "OFFSET_COMMIT", "OFFSET_RESET",
-	"OFFSET_LIST", "SUB_OPEN", "SETTLE", "CELL_PUT", "CELL_LIST", "STATS",
+	"OFFSET_DROP", "OFFSET_LIST", "SUB_OPEN", "SETTLE", "CELL_PUT", "CELL_LIST", "STATS",
 };
 
 /* ---- The trace ------------------------------------------------------------------------------------------------------------------ */
@@ -186,7 +186,8 @@ static void trace(struct fake_engine *e, struct engine_ask *a)
 	case ENGINE_UNLOCK: trace_locks(e, container_of(a, struct engine_locks, ask)); break;
 	case ENGINE_OFFSET_GET:
 	case ENGINE_OFFSET_COMMIT:
-	case ENGINE_OFFSET_RESET: trace_offset(e, container_of(a, struct engine_offset, ask)); break;
+	case ENGINE_OFFSET_RESET:
+	case ENGINE_OFFSET_DROP: trace_offset(e, container_of(a, struct engine_offset, ask)); break;
 	case ENGINE_OFFSET_LIST: put_text(e, "group", container_of(a, struct engine_offsets, ask)->group); break;
 	default: break;
 	}

@@ -242,6 +242,14 @@ enum status rig_reset(struct rig *r, const char *group, const char *topic, int32
 	return finish(r, &x.w);
 }
 
+enum status rig_forget(struct rig *r, const char *group, const char *topic)
+{
+	ASK(engine_offset) x = {.q = {.ask = {.done = offset_done}, .group = slice_str(group), .topic = slice_str(topic), .queue = -1}};
+
+	engine_offset_drop(r->e, &x.q);
+	return finish(r, &x.w);
+}
+
 uint64_t rig_stat(struct rig *r, enum engine_stat s)
 {
 	ASK(engine_stats) x = {.q = {.ask = {.done = stats_done}}};

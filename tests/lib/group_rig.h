@@ -45,6 +45,8 @@ enum status rig_get(struct rig *r, const char *group, const char *topic, int32_t
 enum status rig_commit(struct rig *r, const char *group, const char *topic, int32_t queue, uint64_t v, const struct engine_member *m,
 	const char *address);
 enum status rig_reset(struct rig *r, const char *group, const char *topic, int32_t queue, uint64_t v);
+/* Forgets the group's offsets in the topic. */
+enum status rig_forget(struct rig *r, const char *group, const char *topic);
 uint64_t rig_stat(struct rig *r, enum engine_stat s);
 
 /* A member that counts what it is told. */

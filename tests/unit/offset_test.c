@@ -431,6 +431,118 @@ static void a_queue_has_one_lock_holder(void **state)
 	rig_fini(&r);
 }
 
+static void assert_no_offset(struct rig *r, const char *group, const char *topic, int32_t queue)
+{
+	uint64_t v = 0;
+
+	assert_int_equal(rig_get(r, group, topic, queue, &v, NULL), ST_NOT_FOUND);
+}
+
+static void what_a_group_had_in_a_topic_is_forgotten_for_good(void **state)
+{
+	struct rig r;
+	struct prng torn;
+
+	(void)state;
+	prng_init(&torn, 6);
+	rig_init(&r);
+	rig_open(&r);
+	assert_int_equal(rig_topic(&r, "t", 2), ST_OK);
+	assert_int_equal(rig_topic(&r, "u", 1), ST_OK);
+	fill(&r, "t", 0, 3);
+	fill(&r, "t", 1, 3);
+	fill(&r, "u", 0, 3);
+	assert_int_equal(rig_forget(&r, "g", "t"), ST_NO_GROUP);
+	assert_int_equal(rig_commit(&r, "g", "t", 0, 1, NULL, ""), ST_OK);
+	assert_int_equal(rig_commit(&r, "g", "t", 1, 2, NULL, ""), ST_OK);
+	assert_int_equal(rig_commit(&r, "g", "u", 0, 3, NULL, ""), ST_OK);
+	assert_int_equal(rig_commit(&r, "h", "t", 0, 2, NULL, ""), ST_OK);
+	assert_int_equal(rig_forget(&r, "g", "v"), ST_NO_TOPIC);
+	assert_int_equal(rig_forget(&r, "g", "t"), ST_OK);
+	assert_int_equal(rig_forget(&r, "g", "t"), ST_OK); /* nothing is left to forget */
+	for (int i = 0; i < 3; i++) {
+		assert_no_offset(&r, "g", "t", 0);
+		assert_no_offset(&r, "g", "t", 1);
+		assert_offset(&r, "g", "u", 0, 3);
+		assert_offset(&r, "h", "t", 0, 2);
+		if (i == 0)
+			rig_crash(&r, &torn); /* from the log alone, and then by a snapshot */
+		else
+			rig_restart(&r);
+	}
+	assert_int_equal(rig_commit(&r, "g", "t", 1, 1, NULL, ""), ST_OK);
+	rig_run(&r, 200);
+	rig_crash(&r, &torn);
+	assert_no_offset(&r, "g", "t", 0);
+	assert_offset(&r, "g", "t", 1, 1);
+	assert_int_equal(rig_group_drop(&r, "g", false), ST_OK);
+	assert_int_equal(rig_forget(&r, "g", "t"), ST_OK); /* what a dropped group left */
+	assert_int_equal(rig_group(&r, "g", &(struct group_conf){.consume = true}), ST_OK);
+	assert_no_offset(&r, "g", "t", 1);
+	assert_offset(&r, "g", "u", 0, 3);
+	/* Of the topic's next life nothing is forgotten by a record of this one. */
+	assert_int_equal(rig_commit(&r, "g", "t", 0, 1, NULL, ""), ST_OK);
+	assert_int_equal(rig_forget(&r, "g", "t"), ST_OK);
+	assert_int_equal(rig_topic_drop(&r, "t"), ST_OK);
+	assert_int_equal(rig_topic(&r, "t", 1), ST_OK);
+	fill(&r, "t", 0, 1);
+	assert_int_equal(rig_commit(&r, "g", "t", 0, 1, NULL, ""), ST_OK);
+	rig_run(&r, 200);
+	rig_crash(&r, &torn);
+	assert_offset(&r, "g", "t", 0, 1);
+	rig_fini(&r);
+}
+
+static void subscriptions_end_where_their_group_is_forgotten(void **state)
+{
+	struct rig r;
+	struct rig_sub s = {0}, other = {0}, ephemeral = {0};
+	struct rig_open o = {.topic = "t", .group = "g", .start = SUB_START_FIRST, .credit = 9}, of_u = o, nobody = o;
+	struct prng torn;
+
+	(void)state;
+	prng_init(&torn, 7);
+	of_u.topic = "u";
+	nobody.group = NULL;
+	rig_init(&r);
+	rig_open(&r);
+	assert_int_equal(rig_topic(&r, "t", 1), ST_OK);
+	assert_int_equal(rig_topic(&r, "u", 1), ST_OK);
+	fill(&r, "t", 0, 4);
+	fill(&r, "u", 0, 1);
+	assert_int_equal(rig_subscribe(&r, &s, &o), ST_OK);
+	assert_int_equal(rig_subscribe(&r, &other, &of_u), ST_OK);
+	assert_int_equal(rig_subscribe(&r, &ephemeral, &nobody), ST_OK);
+	rig_turns(&r, 10);
+	assert_int_equal(s.n, 4);
+	assert_int_equal(rig_settle(&r, &s, s.v[0].tag, SETTLE_ACK, 0), ST_OK);
+	assert_int_equal(rig_settle(&r, &s, s.v[1].tag, SETTLE_RETRY, 1000), ST_OK); /* waits */
+	assert_int_equal(rig_settle(&r, &s, s.v[2].tag, SETTLE_REJECT, 0), ST_OK);
+	rig_turns(&r, 10);
+	assert_int_equal(rig_forget(&r, "g", "t"), ST_OK);
+	rig_turns(&r, 10);
+	assert_true(s.ended);
+	assert_int_equal(s.why, ST_GONE);
+	assert_false(other.ended);
+	assert_false(ephemeral.ended);
+	assert_int_equal(rig_settle(&r, &s, s.v[3].tag, SETTLE_ACK, 0), ST_GONE);
+	assert_int_equal(rig_stat(&r, STAT_LEASES), 5); /* the others' */
+	rig_sub_free(&s);
+	rig_run(&r, 2000);
+	rig_crash(&r, &torn);
+	rig_sub_free(&other);
+	rig_sub_free(&ephemeral);
+	memset(&s, 0, sizeof s);
+	assert_int_equal(rig_subscribe(&r, &s, &o), ST_OK);
+	rig_run(&r, 2000);
+	assert_int_equal(s.n, 4); /* from the beginning, first attempts all */
+	for (size_t i = 0; i < s.n; i++)
+		assert_int_equal(s.v[i].attempt, 1);
+	rig_unsubscribe(&r, &s);
+	rig_sub_free(&s);
+	rig_fini(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -445,6 +557,8 @@ int main(void)
 		cmocka_unit_test(many_offsets_survive_slices_of_a_snapshot),
 		cmocka_unit_test(damaged_items_are_refused),
 		cmocka_unit_test(a_queue_has_one_lock_holder),
+		cmocka_unit_test(what_a_group_had_in_a_topic_is_forgotten_for_good),
+		cmocka_unit_test(subscriptions_end_where_their_group_is_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
