@@ -392,9 +392,9 @@ static inline void engine_offset_commit(struct engine *e, struct engine_offset *
 /* Sets it whatever it was; durable when done. */
 static inline void engine_offset_reset(struct engine *e, struct engine_offset *r) { engine_submit(e, &r->ask, ENGINE_OFFSET_RESET); }
 /*
- * Forgets all that the group has in the topic, in all its queues ('queue' says nothing), as if it had never been there: offsets, orderly locks, what is
- * leased or waits to be delivered again in place. Its subscriptions there end with GONE. What was sent back to its retry topic stays there. Durable
- * when done. OK also where there is nothing to forget; NO_GROUP, NO_TOPIC.
+ * Forgets all that the group has in the topic, in all its queues ('queue' says nothing), as if it had never been given a message: offsets, what is
+ * leased or waits to be delivered again in place. Its subscriptions there end with GONE. What was sent back to its retry topic stays there, and so do its
+ * members' locks. Durable when done. OK also where there is nothing to forget; NO_GROUP, NO_TOPIC.
  */
 static inline void engine_offset_drop(struct engine *e, struct engine_offset *r) { engine_submit(e, &r->ask, ENGINE_OFFSET_DROP); }
 

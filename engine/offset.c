@@ -144,15 +144,33 @@ void groups_topic_dropped(struct eng *g, struct topic *t)
 	}
 }
 
-/* The group was never there. */
+/* What is of the members (who pulled last, who holds the lock) stays. */
+static void goff_forget(struct goff *o)
+{
+	list_remove(&o->dirty);
+	o->state = GOFF_CLEAN;
+	if (o->cursor != NULL)
+		cursor_bury(o->cursor);
+	o->set = o->extra_logged = o->old = false;
+	o->value = 0;
+}
+
+/* No message of the topic was ever given to the group. */
 static void forget_gtopic(struct groups_state *gs, struct gtopic *gt)
 {
 	struct group *gr = gt->group;
+	bool stays = false;
 
 	gs->renewals++;
 	if (gt->feed != NULL)
 		feed_end(gt->feed, ST_GONE);
-	gtopic_free(gs, gt);
+	for (uint32_t i = 0; i < gt->n; i++)
+		if (gt->q[i] != NULL) {
+			goff_forget(gt->q[i]);
+			stays |= gt->q[i]->holder != NULL || gt->q[i]->puller_n > 0;
+		}
+	if (!stays)
+		gtopic_free(gs, gt);
 	share_check(gs, gr);
 	group_tidy(gs, gr);
 }

@@ -430,8 +430,10 @@ static void check_offset(struct checker *c, int g, int i, int32_t q, uint64_t cr
 			none_ok = false;
 		}
 	}
-	for (size_t k = floor; k < o->n && st == ST_OK; k++)
-		fits |= o->history[k].value == got;
+	for (size_t k = floor; k < o->n; k++) {
+		fits |= st == ST_OK && !o->history[k].none && o->history[k].value == got;
+		none_ok |= o->history[k].none;
+	}
 	MUST(l, fits || (st != ST_OK && none_ok) || c->lossy, "%s %s/%d: the offset is %lld, which is not one that was committed since the last durable one (%lld)",
 		group_of(g), l->topics[i].name, q, st == ST_OK ? (long long)got : -1, o->n > 0 ? (long long)o->history[floor].value : -1);
 	o->n = 0;

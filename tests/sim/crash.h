@@ -89,6 +89,7 @@ struct topic_model {
 struct commit {
 	uint64_t value, answered_ns;
 	bool answered, reset;
+	bool none;          /* not a value: what was there was forgotten */
 };
 
 /* A group's offset in one queue: what was committed, oldest first. history[0] is what is known to be durable, when 'sure'. */
@@ -100,7 +101,7 @@ struct offset_model {
 
 struct life;
 struct native;
-enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_MEMBERS, OP_CELLS, OP_OTHER };
+enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_FORGET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_MEMBERS, OP_CELLS, OP_OTHER };
 
 struct op {
 	struct list link;
@@ -114,6 +115,7 @@ struct op {
 	int32_t queue;
 	uint32_t topic_life;
 	size_t commit;      /* index in the history */
+	size_t commits[QUEUES]; /* the same, of each queue */
 	/* Of those that go over a connection (native.c). */
 	int via;            /* the client, counted from 1; 0: the engine was asked */
 	int32_t opaque;

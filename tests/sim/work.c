@@ -362,6 +362,28 @@ static void offset_answered(struct engine_ask *a, enum status st)
 	op_free(op);
 }
 
+/* A commit that is on its way to the engine could come behind what is asked of it now. */
+static bool commit_under_way(struct life *l, int group, int topic, int32_t queue)
+{
+	LIST_EACH(&l->ops, k) {
+		const struct op *other = container_of(k, struct op, link);
+
+		if (other->via > 0 && other->kind == OP_COMMIT && other->group == group && other->topic == topic && other->queue == queue)
+			return true;
+	}
+	return false;
+}
+
+static size_t commit_add(struct offset_model *o, struct commit c)
+{
+	if (o->n == o->cap) {
+		o->cap = o->cap == 0 ? 8 : o->cap * 2;
+		o->history = mem_grow(o->history, o->cap * sizeof(*o->history));
+	}
+	o->history[o->n] = c;
+	return o->n++;
+}
+
 static void ask_offset(struct life *l, int topic, bool reset)
 {
 	struct topic_model *t = &l->topics[topic];
@@ -370,13 +392,8 @@ static void ask_offset(struct life *l, int topic, bool reset)
 	struct offset_model *o = &l->offsets[group][topic][queue];
 	uint64_t last = 0;
 
-	/* A commit that is on its way to the engine could come behind this one. */
-	LIST_EACH(&l->ops, k) {
-		const struct op *other = container_of(k, struct op, link);
-
-		if (other->via > 0 && other->kind == OP_COMMIT && other->group == group && other->topic == topic && other->queue == queue)
-			return;
-	}
+	if (commit_under_way(l, group, topic, queue))
+		return;
 	/* Above all that the offset may be: a lower one does not count while somebody pulls. */
 	for (size_t i = o->n; i > 0; i--) {
 		last = u64_max(last, o->history[i - 1].value);
@@ -396,18 +413,51 @@ static void ask_offset(struct life *l, int topic, bool reset)
 	op->topic = topic;
 	op->topic_life = t->life;
 	op->queue = queue;
-	if (o->n == o->cap) {
-		o->cap = o->cap == 0 ? 8 : o->cap * 2;
-		o->history = mem_grow(o->history, o->cap * sizeof(*o->history));
-	}
-	op->commit = o->n;
-	o->history[o->n++] = (struct commit){.value = reset ? below(l, end + 1) : last + 1 + below(l, end - last), .reset = reset};
+	op->commit = commit_add(o, (struct commit){.value = reset ? below(l, end + 1) : last + 1 + below(l, end - last), .reset = reset});
 	op->u.offset = (struct engine_offset){.ask = {.done = offset_answered}, .actor = &tester, .group = slice_str(group_of(group)),
 		.topic = slice_str(t->name), .queue = queue, .offset = o->history[op->commit].value};
 	if (reset)
 		engine_offset_reset(l->world.engine, &op->u.offset);
 	else if (!native_carry(l, op))
 		engine_offset_commit(l->world.engine, &op->u.offset);
+}
+
+static void forgotten(struct engine_ask *a, enum status st)
+{
+	struct op *op = op_of(a);
+	struct life *l = op->life;
+
+	trace(op, "forget", st);
+	for (int q = 0; q < QUEUES && st == ST_OK && l->topics[op->topic].life == op->topic_life; q++) {
+		struct offset_model *o = &l->offsets[op->group][op->topic][q];
+
+		if (op->commits[q] < o->n)
+			o->history[op->commits[q]].answered = true;
+	}
+	MUST(l, st == ST_OK || excused(l, st) || st == ST_BUSY || st == ST_CLOSED || st == ST_IO || st == ST_NO_GROUP || st == ST_NO_TOPIC,
+		"forgetting a topic's offsets was answered with %s", status_name(st));
+	op_free(op);
+}
+
+static void ask_forget(struct life *l, int topic)
+{
+	struct topic_model *t = &l->topics[topic];
+	int group = (int)below(l, GROUPS);
+
+	if (t->being != PRESENT || t->busy)
+		return;
+	for (int32_t q = 0; q < QUEUES; q++)
+		if (commit_under_way(l, group, topic, q))
+			return;
+	struct op *op = op_new(l, OP_FORGET);
+
+	op->group = group;
+	op->topic = topic;
+	op->topic_life = t->life;
+	for (int q = 0; q < QUEUES; q++)
+		op->commits[q] = commit_add(&l->offsets[group][topic][q], (struct commit){.reset = true, .none = true});
+	op->u.offset = (struct engine_offset){.ask = {.done = forgotten}, .actor = &tester, .group = slice_str(group_of(group)), .topic = slice_str(t->name)};
+	engine_offset_drop(l->world.engine, &op->u.offset);
 }
 
 /* ---- Members ------------------------------------------------------------------------------------------------------------------------ */
@@ -581,7 +631,12 @@ void work_step(struct life *l)
 		break;
 	case 1: ask_member(l); break;
 	case 2:
-	case 3: ask_offset(l, topic, one_in(l, 5)); break;
+	case 3:
+		if (one_in(l, 12))
+			ask_forget(l, topic);
+		else
+			ask_offset(l, topic, one_in(l, 5));
+		break;
 	case 4:
 	case 5:
 	case 6: ask_pull(l, topic); break;

@@ -428,6 +428,9 @@ static void a_queue_has_one_lock_holder(void **state)
 	rig_run(&r, 40000);
 	lock(&r, "c", true, v, 2, ok);
 	assert_true(ok[0] && !ok[1]);
+	assert_int_equal(rig_forget(&r, "g", "t"), ST_OK); /* it is of the members, not of the offsets */
+	lock(&r, "b", true, v, 2, ok);
+	assert_true(!ok[0] && !ok[1]);
 	rig_fini(&r);
 }
 
