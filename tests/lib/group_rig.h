@@ -2,37 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0
  * Copyright The Gantry authors
  */
-/*
- * An engine on a disk in memory with a clock that the test moves, and the group verbs as plain calls that run turns until they are
- * answered. Tests of groups, members, offsets and leases share it.
- */
+/* The group verbs as plain calls that run an engine's turns until they are answered. Tests of groups, members, offsets and leases share it. */
 #ifndef TESTS_LIB_GROUP_RIG_H
 #define TESTS_LIB_GROUP_RIG_H
 
-#include "engine/engine.h"
-#include "tests/lib/memdisk.h"
-
-struct rig_clock {
-	struct clock base;
-	uint64_t ns;
-	int64_t wall_ms;
-};
-struct rig {
-	struct memdisk disk;
-	struct testlog log;
-	struct rig_clock clock;
-	struct prng prng;
-	struct engine_conf conf;
-	struct engine *e;
-	char why[256];
-};
-void rig_init(struct rig *r);                 /* conf may be changed before rig_open */
-void rig_open(struct rig *r);
-void rig_run(struct rig *r, uint64_t ms);     /* turns, for so long by the clock */
-void rig_turns(struct rig *r, unsigned n);    /* turns, without moving the clock unless nothing is due */
-void rig_restart(struct rig *r);              /* close, open */
-void rig_crash(struct rig *r, struct prng *torn); /* what is not synced is lost; open */
-void rig_fini(struct rig *r);
+#include "tests/lib/engine_rig.h"
 
 /* ---- Verbs, answered ---- */
 enum status rig_topic(struct rig *r, const char *name, uint32_t queues);
