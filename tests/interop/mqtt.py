@@ -98,7 +98,7 @@ class Mosquitto:
     """The peer that the cases are checked against."""
 
     def __init__(self, folder):
-        base = server.free_ports(2)
+        base = server.free_ports(self)
         self.folder, self.mqtt_port, self.ws_port, self.process = os.path.abspath(folder), base, base + 1, None
 
     def start(self):

@@ -12,11 +12,11 @@ import os
 import socket
 import struct
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 
 class Closed(Exception):
-    """The connection ended."""
+    """The connection ended, or its limit of time ran out: then it can still be read, nothing is lost."""
 
 
 class Refused(Exception):
@@ -82,10 +82,14 @@ class Stream:
             raise Closed("hung up")
         self.buf += got
 
-    def take(self, n):
+    def peek(self, n):
+        """The first n bytes, which stay."""
         while len(self.buf) < n:
             self.more()
-        out, self.buf = self.buf[:n], self.buf[n:]
+        return self.buf
+
+    def take(self, n):
+        out, self.buf = self.peek(n)[:n], self.buf[n:]
         return out
 
     def until(self, mark):
@@ -138,14 +142,16 @@ class Mqtt:
         self.s.send(bytes([kind]) + _length(len(body)) + body)
 
     def read(self):
-        """(first byte, body) of the next packet."""
-        kind, n, shift = self.s.take(1)[0], 0, 0
+        """(first byte, body) of the next packet. It is taken whole or not at all."""
+        at, n, shift = 1, 0, 0
         while True:
-            b = self.s.take(1)[0]
+            b = self.s.peek(at + 1)[at]
             n |= (b & 127) << shift
-            shift += 7
+            at, shift = at + 1, shift + 7
             if b < 128:
-                return kind, self.s.take(n)
+                self.s.peek(at + n)
+                packet = self.s.take(at + n)
+                return packet[0], packet[at:]
 
     def next_id(self):
         self.pid = self.pid % 65535 + 1
@@ -242,12 +248,15 @@ class WebSocket:
         self.s.send(head + mask + bytes(a ^ b for a, b in zip(payload, wide)))
 
     def read_frame(self):
-        """(opcode, payload); pings are answered."""
+        """(opcode, payload); pings are answered. A frame is taken whole or not at all."""
         while True:
-            first, second = self.s.take(2)
-            n = second & 127
-            n = struct.unpack(">H", self.s.take(2))[0] if n == 126 else struct.unpack(">Q", self.s.take(8))[0] if n == 127 else n
-            payload = self.s.take(n)
+            first, second = self.s.peek(2)[:2]
+            n, at = second & 127, 2
+            if n >= 126:
+                at = 4 if n == 126 else 10
+                n = int.from_bytes(self.s.peek(at)[2:at], "big")
+            self.s.peek(at + n)
+            payload = self.s.take(at + n)[at:]
             if first & 15 == 9:
                 self.send_frame(payload, 10)
             elif first & 15 == 8:

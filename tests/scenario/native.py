@@ -42,7 +42,7 @@ def frame(code, ext, body=b"", opaque=0, flag=0):
 
 
 class Connection:
-    def __init__(self, port, timeout=10.0, host="127.0.0.1"):
+    def __init__(self, port, timeout=60.0, host="127.0.0.1"):
         try:
             self.sock = socket.create_connection((host, port), timeout)
         except OSError as e:

@@ -1,26 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Gantry authors
-"""Starts, kills and stops the servers that scenarios and interoperability tests talk to. Loopback only."""
+"""Starts, kills and stops the servers that scenarios and interoperability tests talk to. Loopback only.
 
+Tests run on machines that do other things meanwhile: limits here are for what hangs, not for what is slow. What a test has started ends with it, also
+when it is told to end (SIGTERM, as its own limit of time does).
+"""
+
+import atexit
+import gc
 import os
 import random
 import re
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
+import weakref
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 APACHE = os.path.join(ROOT, "tests", "lib", "apache.sh")
-PORTS = (21200, 21400)  # where free ports are looked for; override with GANTRY_TEST_PORTS=from-to
-START_LIMIT_S = 20.0
+PORTS = (21200, 22000)  # where free ports are looked for; override with GANTRY_TEST_PORTS=from-to
+SPAN = 10               # ports of one server; the last of them is held by who chose it
+START_LIMIT_S = 60.0
 PORTS_OF = {"native": "port", "namesrv": "ns_port", "http": "http_port", "https": "https_port", "mqtt": "mqtt_port", "websocket": "ws_port"}
 ANY_PORTS = ["httpPort=0", "httpsPort=0", "mqttPort=0", "websocketPort=0"]  # for who puts a command line together himself
-STOP_LIMIT_S = 10.0
+STOP_LIMIT_S = 40.0
 
 
 class Broken(Exception):
     """The server did not do what it must do to be tested at all."""
+
+
+_running = set()  # processes that end with this one
+_guards = {}      # first port -> the bound socket of a span that was given away
+
+
+def _end_all(*_):
+    for process in list(_running):
+        process.kill()
+
+
+def _told_to_end(number, _frame):
+    _end_all()
+    sys.exit(128 + number)
+
+
+atexit.register(_end_all)
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGTERM, _told_to_end)
 
 
 def binary():
@@ -37,17 +66,54 @@ def _free(port):
     return True
 
 
-def free_ports(span=10):
-    """The first of `span` free ports in a row."""
-    low, high = PORTS
+def _guard(start):
+    """Binds the last port of a span without listening: nobody else is given the span meanwhile, also before a server has bound its own ports."""
+    s = socket.socket()
+    try:
+        s.bind(("127.0.0.1", start + SPAN - 1))
+    except OSError:
+        s.close()
+        return False
+    _guards[start] = s
+    return True
+
+
+def _unguard(start):
+    if start in _guards:
+        _guards.pop(start).close()
+
+
+def _range():
+    """Where to look. What the system gives to clients would be taken by our own connections while a server is down."""
     if "GANTRY_TEST_PORTS" in os.environ:
-        low, high = map(int, os.environ["GANTRY_TEST_PORTS"].split("-"))
-    starts = list(range(low, high - span + 1, span))
+        return tuple(map(int, os.environ["GANTRY_TEST_PORTS"].split("-")))
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+            first, last = map(int, f.read().split())
+    except (OSError, ValueError):
+        return PORTS
+    size = PORTS[1] - PORTS[0]
+    for low in (PORTS[0], first - size, last + 1):
+        if low >= 1024 and low + size <= 65536 and (low + size <= first or low > last):
+            return low, low + size
+    return PORTS
+
+
+def free_ports(owner=None):
+    """The first of SPAN free ports in a row: the owner's as long as it lives, or this process's until it ends."""
+    low, high = _range()
+    gc.collect()
+    starts = list(range(low, high - SPAN + 1, SPAN))
     random.shuffle(starts)
     for start in starts:
-        if all(_free(p) for p in range(start, start + span)):
+        if not _guard(start):
+            continue
+        if all(_free(p) for p in range(start, start + SPAN - 1)):
+            if owner is not None:
+                weakref.finalize(owner, _unguard, start)
             return start
-    raise Broken("no %d free ports in a row between %d and %d" % (span, low, high))
+        _unguard(start)
+    raise Broken("no %d free ports in a row between %d and %d" % (SPAN, low, high))
 
 
 def environment():
@@ -59,7 +125,7 @@ def environment():
 
 def listening(port):
     try:
-        socket.create_connection(("127.0.0.1", port), 1.0).close()
+        socket.create_connection(("127.0.0.1", port), 30.0).close()
         return True
     except OSError:
         return False
@@ -72,7 +138,7 @@ class Gantry:
 
     def __init__(self, folder, base=None, settings=None, args=None):
         self.folder = os.path.abspath(folder)
-        base = free_ports() if base is None else base
+        base = free_ports(self) if base is None else base
         self.port, self.ns_port = base + 2, base + 3
         self.settings = dict(settings or {})
         self.http_port, self.mqtt_port, self.ws_port, self.https_port = base + 5, base + 6, base + 7, base + 8
@@ -109,6 +175,7 @@ class Gantry:
                                                 start_new_session=True, env=environment())
             except OSError as e:
                 raise Broken("%s cannot be run: %s" % (binary(), e)) from e
+        _running.add(self.process)
 
     def start(self, **more):
         self.launch(**more)
@@ -141,8 +208,12 @@ class Gantry:
         """kill -9, as a crash of the process."""
         if self.process:
             self.process.kill()
-            self.process.wait()
-            self.process = None
+            self._ended()
+
+    def _ended(self):
+        self.process.wait()
+        _running.discard(self.process)
+        self.process = None
 
     def stop(self):
         """SIGTERM; returns the exit status, or None where it had to be killed."""
@@ -153,10 +224,9 @@ class Gantry:
             return self.process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
             return None
         finally:
-            self.process = None
+            self._ended()
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -175,7 +245,7 @@ class Apache:
 
     def __init__(self, folder, base=None, settings=None, args=None):
         self.folder = os.path.abspath(folder)
-        base = free_ports() if base is None else base
+        base = free_ports(self) if base is None else base
         self.port, self.ns_port = base + 2, base + 4
         self.settings = dict(settings or {})
         self.extra = list(args or [])
