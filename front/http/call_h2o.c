@@ -95,11 +95,15 @@ static void stirs(h2o_socket_t *sock, const char *err)
 	h2o_socket_read_stop(sock);
 	if (c->req == NULL)
 		return;
-	if (n < 0) {
+	/*
+	 * Who closes his side after he waited for a while is gone, and at once: what comes in the next moment is for others. Right behind a request some
+	 * close theirs and still want the answer.
+	 */
+	if (n < 0 || (n == 0 && !c->finished && (c->streaming || c->since_ns + LOOK_NS <= carrier_now(c->front)))) {
 		call_kill(c);
 		return;
 	}
-	/* He sent the next request already, or closed his side, which some do right behind a request: he is looked at from time to time. */
+	/* He sent the next request already, or closed his side right behind this one: he is looked at from time to time. */
 	if (!list_linked(&c->suspect))
 		list_push(&c->front->suspects, &c->suspect);
 	if (c->front->look_at_ns == NEVER)
@@ -197,6 +201,8 @@ static void sent(h2o_generator_t *g, h2o_req_t *req)
 	c->flying_now = false;
 	c->flown += c->flight;
 	c->call.unsent -= c->flight < c->call.unsent ? c->flight : c->call.unsent;
+	if (c->streaming)
+		conn_hold(c, c->held_before + c->call.unsent);
 	conn_enter(c, CONN_CALL);
 	if (c->flown < c->flying.n || c->queue.n > 0 || c->finished) {
 		send_more(c);
@@ -255,6 +261,8 @@ static void stream_begin(struct http_call *call, unsigned status, struct slice h
 	struct conn *c = answering(call);
 
 	begin(c, status, headers, SIZE_MAX);
+	c->streaming = true;
+	c->held_before = c->held;
 	/* Without chunks only the connection's end can end it. */
 	if (c->parsed.http10)
 		c->req->http1_is_persistent = 0;
@@ -282,6 +290,7 @@ static void stream_write(struct http_call *call, const struct piece *v, unsigned
 		buf_slice(&c->queue, v[i].bytes);
 		c->call.unsent += v[i].bytes.n;
 	}
+	conn_hold(c, c->held_before + c->call.unsent);
 	mark_dirty(c);
 }
 
@@ -299,7 +308,7 @@ static bool room(struct http_call *call, size_t n)
 	struct conn *c = answering(call);
 	size_t before = c->held;
 
-	if (conn_hold(c, before + n))
+	if (conn_hold(c, (c->streaming ? c->held_before + c->call.unsent : before) + n))
 		return true;
 	conn_hold(c, before);
 	return false;
@@ -353,7 +362,7 @@ int call_begin(h2o_handler_t *self, h2o_req_t *req)
 	struct conn **tag = h2o_mem_alloc_shared(&req->pool, sizeof(*tag), forgotten);
 	*tag = c;
 	c->req = req;
-	c->begun = c->finished = c->flying_now = c->stirred = false;
+	c->begun = c->finished = c->streaming = c->flying_now = c->stirred = false;
 	c->flown = c->flight = 0;
 	c->generator = (h2o_generator_t){.proceed = sent};
 	c->call = (struct http_call){

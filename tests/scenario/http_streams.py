@@ -226,7 +226,28 @@ def polls_over_kills(folder):
         g.kill()
 
 
-CASES = [reader_over_kills, group_over_cuts, polls_over_kills]
+def hung_up(folder):
+    """What is published the moment after a caller hung up who had waited for it is not leased to him: the next one gets it at once."""
+    g = server.Gantry(folder).start()
+    try:
+        path = "/v1/topics/t/groups/g/messages"
+        ask(g, "PUT", "/v1/topics/t", "{}")
+        ask(g, "GET", path + "?from=earliest")
+        for n, head in enumerate(("?wait=30s HTTP/1.1", " HTTP/1.1\r\nAccept: text/event-stream") * 3):
+            sock = socket.create_connection(("127.0.0.1", g.http_port), 5)
+            sock.sendall(("GET %s%s\r\nHost: localhost\r\n\r\n" % (path, head)).encode())
+            time.sleep(0.3) # else it is one who closed his side right behind the request
+            sock.close()
+            ask(g, "POST", "/v1/topics/t/messages", str(n))
+            got = ask(g, "GET", path + "?wait=10s")["messages"]
+            check([m["body"] for m in got] == [str(n)], "%s: after it came %s" % (head, got))
+            ask(g, "POST", "/v1/receipts/ack", json.dumps({"receipts": [m["receipt"] for m in got]}))
+        return "6 callers"
+    finally:
+        g.kill()
+
+
+CASES = [reader_over_kills, group_over_cuts, polls_over_kills, hung_up]
 
 
 if __name__ == "__main__":
