@@ -100,6 +100,16 @@ static enum status pull(struct rig *w, const char *topic, int32_t queue, uint64_
 	return finish(w, r);
 }
 
+static enum status put_topic(struct rig *w, const char *name, uint32_t queues)
+{
+	struct answer r = {0};
+	r.u.ask.done = on_done;
+	r.u.topic.name = slice_str(name);
+	r.u.topic.conf = (struct topic_conf){.read_queues = queues, .write_queues = queues, .perm = PERM_READ | PERM_WRITE};
+	engine_topic_put(w->e, &r.u.topic);
+	return finish(w, &r);
+}
+
 static struct record first_record(struct answer *r)
 {
 	struct record rec;
@@ -315,6 +325,46 @@ static void test_damaged_record_is_left_out(void **state)
 	buf_fini(&r.bytes);
 }
 
+/* The process dies, and the first message's record cannot be told any more: what stands behind it proves that this is no torn write. */
+static void refused_for_damage(struct rig *w, uint64_t position, const char *reason)
+{
+	size_t n;
+	engine_abandon(w->e);
+	memdisk_crash(&w->disk, NULL);
+	memdisk_bytes(&w->disk, FIRST_SEGMENT, &n)[position + 5] ^= 1;
+	assert_int_equal(rig_try_open(w), ST_CORRUPT);
+	assert_non_null(strstr(w->why, reason));
+	memdisk_bytes(&w->disk, FIRST_SEGMENT, &n)[position + 5] ^= 1;
+	rig_open(w); /* nothing was changed */
+}
+
+static void test_damage_before_a_later_segment_refuses_the_start(void **state)
+{
+	static uint8_t body[200u << 10];
+	struct rig *w = *state;
+	struct answer r;
+	uint64_t position = 0;
+	w->conf.snapshot_bytes = 1u << 30;
+	rig_open(w);
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(send_props(w, "orders", 0, slice_of(body, sizeof body), "", &r), ST_OK);
+		position = i == 0 ? r.u.send.position : position;
+	}
+	refused_for_damage(w, position, "a later segment holds records");
+}
+
+static void test_damage_before_a_record_that_knows_better_refuses_the_start(void **state)
+{
+	struct rig *w = *state;
+	struct answer r;
+	w->conf.snapshot_bytes = 1u << 30;
+	rig_open(w);
+	assert_int_equal(send_props(w, "orders", 0, SLICE_LIT("a"), "", &r), ST_OK);
+	uint64_t position = r.u.send.position;
+	assert_int_equal(put_topic(w, "later", 1), ST_OK); /* its record carries the durable mark */
+	refused_for_damage(w, position, "a later record says that it was on disk");
+}
+
 static void test_a_send_never_waits_for_more_than_is_prepared(void **state)
 {
 	struct rig *w = *state;
@@ -346,16 +396,6 @@ static void test_topic_incarnations(void **state)
 		buf_fini(&r.bytes);
 		rig_crash(w, NULL);
 	}
-}
-
-static enum status put_topic(struct rig *w, const char *name, uint32_t queues)
-{
-	struct answer r = {0};
-	r.u.ask.done = on_done;
-	r.u.topic.name = slice_str(name);
-	r.u.topic.conf = (struct topic_conf){.read_queues = queues, .write_queues = queues, .perm = PERM_READ | PERM_WRITE};
-	engine_topic_put(w->e, &r.u.topic);
-	return finish(w, &r);
 }
 
 static void fewer_queues(struct rig *w, void (*end)(struct rig *))
@@ -617,6 +657,8 @@ int main(void)
 		TEST(foreign_folder_is_refused),
 		TEST(rot_below_a_snapshot_stops_no_start),
 		TEST(damaged_record_is_left_out),
+		TEST(damage_before_a_later_segment_refuses_the_start),
+		TEST(damage_before_a_record_that_knows_better_refuses_the_start),
 		TEST(a_send_never_waits_for_more_than_is_prepared),
 		TEST(topic_incarnations),
 		TEST(fewer_queues_are_in_the_log),
