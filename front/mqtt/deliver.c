@@ -328,16 +328,13 @@ bool mq_catch_up(struct mq_flow *w, uint64_t offset, struct mq_outgoing *o)
 	sum_up(chain, o, &qos, &retain);
 	if (offset < w->again_below) {
 		/* Sent to the connection before: again, if it was not acknowledged, even if nobody would get it now. */
-		LIST_EACH(&w->sent, n) {
-			e = container_of(n, struct mq_sent, link);
-			if (e->old || e->offset >= offset)
-				break;
-		}
-		if (e == NULL || !e->old || e->offset != offset)
+		e = w->old == &w->sent ? NULL : container_of(w->old, struct mq_sent, link);
+		if (e == NULL || e->offset != offset)
 			return true;
-		if (!mq_conn_takes(s->conn) || !mq_window_open(s))
+		if (!mq_conn_takes(s->conn) || !mq_window_again(s))
 			return false;
 		bool fits = mq_send(s->conn, o, e, retain, chain, 0);
+		w->old = e->link.next;
 		e->old = false;
 		s->window.out++;
 		s->f->n.resent++;

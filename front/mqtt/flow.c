@@ -55,6 +55,7 @@ struct mq_flow *mq_flow_need(struct mq_session *s, struct mq_topic *t, int32_t q
 	w->next = next;
 	w->committed = UINT64_MAX;
 	list_init(&w->sent);
+	w->old = &w->sent;
 	list_push(&s->flows, &w->link);
 	list_push(&t->flows, &w->in_topic);
 	u64map_put(&s->by_queue, key_of(t, queue), w);
@@ -70,6 +71,7 @@ void mq_flow_free(struct mq_flow *w)
 	if (s->read != NULL && s->read->flow == w)
 		s->read->flow = NULL;
 	/* What was sent of it and is not acknowledged keeps its identifier taken until it is. */
+	w->old = &w->sent;
 	while ((n = list_pop(&w->sent)) != NULL) {
 		container_of(n, struct mq_sent, link)->flow = NULL;
 		list_push(&s->sent_retained, n);
@@ -296,6 +298,16 @@ void mq_unpark(struct mq_session *s)
 	}
 }
 
+/*
+ * What was sent before is sent again before anything new is, of any queue: else a client that comes and goes and acknowledges nothing would have more under way with each
+ * connection.
+ */
+static void again_first(struct mq_flow *w)
+{
+	list_remove(&w->behind);
+	list_push_front(&w->session->behind, &w->behind);
+}
+
 void mq_flows_away(struct mq_session *s)
 {
 	mq_park(s);
@@ -307,7 +319,9 @@ void mq_flows_away(struct mq_session *s)
 		if (list_empty(&w->sent))
 			continue;
 		w->again_below = u64_max(w->again_below, w->next);
+		w->old = w->sent.next;
 		w->next = container_of(w->sent.next, struct mq_sent, link)->offset;
+		again_first(w);
 	}
 }
 
@@ -323,30 +337,32 @@ void mq_session_wake(struct mq_session *s)
 /* What was sent of it before and has been passed is not in the log any more, or too old. */
 static void forget_old(struct mq_flow *w)
 {
-	LIST_EACH_SAFE(&w->sent, n, next) {
-		struct mq_sent *e = container_of(n, struct mq_sent, link);
-		if (e->offset >= w->next)
-			break;
-		if (e->old)
-			mq_window_drop(w->session, e);
-	}
+	while (w->old != &w->sent && container_of(w->old, struct mq_sent, link)->offset < w->next)
+		mq_window_drop(w->session, container_of(w->old, struct mq_sent, link));
 }
 
-/* Gives the session what a read brought; stops where there is no room. */
+/* Gives the session what a read brought; stops where there is no room, and behind what was sent before. */
 static void take_records(struct mq_flow *w, struct slice run, uint64_t next)
 {
 	struct mq *f = w->session->f;
+	bool again = w->next < w->again_below;
 	struct mq_outgoing o;
 	struct record r;
 
 	while (run.n > 0 && record_decode(run, &r) == ST_OK) {
 		bool went = true;
+		if (again && r.queue_offset >= w->again_below) {
+			next = w->again_below;
+			break;
+		}
 		if (r.queue_offset >= w->next) {
+			w->next = r.queue_offset;
+			forget_old(w);
 			if (mq_outgoing_read(f, slice_of(run.p, r.size), NULL, w->topic, &o)) {
 				went = mq_catch_up(w, r.queue_offset, &o);
 				mq_outgoing_fini(&o);
 			}
-			w->next = went ? r.queue_offset + 1 : r.queue_offset;
+			w->next = r.queue_offset + went;
 			forget_old(w);
 		}
 		if (!went)
@@ -416,9 +432,11 @@ static void pulled(struct engine_ask *a, enum status st)
 		mq_session_wake(s);
 	}
 	if (w != NULL && s->read == NULL && list_linked(&w->behind)) {
-		/* The others get their turn. */
+		/* The others get their turn, once what was sent before is. */
 		list_remove(&w->behind);
 		list_push(&s->behind, &w->behind);
+		if (w->next < w->again_below)
+			again_first(w);
 	}
 	read_free(k);
 }
@@ -488,14 +506,16 @@ void mq_session_work(struct mq_session *s)
 	CHECK_OBJ(s, MQ_SESSION_MAGIC);
 	if (c == NULL || c->state != MQ_UP || !s->attached || s->read != NULL || !mq_conn_takes(c))
 		return;
-	if (s->n_qos1 > 0 && !mq_window_open(s))
+	if (s->n_qos1 > 0 && !mq_window_again(s))
 		return; /* an acknowledgement wakes it */
 	mq_retained_resend(s);
 	mq_retained_work(s);
 	if (s->parked && s->topic_changes != s->f->topic_changes)
 		mq_flows_all(s, true);
-	while (!list_empty(&s->behind) && mq_conn_takes(c) && mq_window_open(s)) {
+	while (!list_empty(&s->behind) && mq_conn_takes(c) && mq_window_again(s)) {
 		struct mq_flow *w = container_of(s->behind.next, struct mq_flow, behind);
+		if (w->next >= w->again_below && !mq_window_open(s))
+			return;
 		if (w->state == MQ_SEEK) {
 			seek(w);
 			return;

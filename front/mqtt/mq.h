@@ -360,6 +360,7 @@ void mq_sub_detach(struct mq_sub *sub);
 
 /* Room for one more QoS 1 message? */
 bool mq_window_open(const struct mq_session *s);
+bool mq_window_again(const struct mq_session *s);                /* ... for one that has its identifier already? */
 struct mq_sent *mq_window_put(struct mq_session *s, struct mq_flow *w, uint64_t offset);
 struct mq_sent *mq_window_get(struct mq_session *s, uint16_t id);
 void mq_window_drop(struct mq_session *s, struct mq_sent *e);
@@ -397,6 +398,7 @@ struct mq_flow {
 	struct list behind;                /* in session->behind */
 	struct list commit;                /* in f->dirty */
 	struct list sent;                  /* by offset */
+	struct list *old;                  /* the first of them that was not sent to this connection yet; &sent: none */
 	uint64_t next;                     /* behind: goes on here; live: what is before it is done */
 	uint64_t again_below;              /* up to here all was sent before: only what is not acknowledged is sent again */
 	uint64_t committed;                /* last; UINT64_MAX: never */

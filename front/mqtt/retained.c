@@ -195,7 +195,7 @@ void mq_retained_resend(struct mq_session *s)
 		struct mq_sent *e = container_of(n, struct mq_sent, link);
 		if (!e->old)
 			continue;
-		if (!mq_conn_takes(s->conn) || !mq_window_open(s))
+		if (!mq_conn_takes(s->conn) || !mq_window_again(s))
 			return;
 		if (e->retained == NULL || !dress(s->f, e->retained, &o) || !mq_send(s->conn, &o, e, true, NULL, e->sub_id)) {
 			mq_window_drop(s, e);

@@ -12,13 +12,19 @@
 #include "front/mqtt/mq.h"
 
 #define CAP_MIN 8u
+#define IDS_MAX (UINT16_MAX / 2) /* identifiers in use, old ones too: so the next one is always soon found */
 #define ROOM_MS 5u /* until a session reads on into less than half of its window */
 
-bool mq_window_open(const struct mq_session *s)
+bool mq_window_again(const struct mq_session *s)
 {
 	const struct mq_conn *c = s->conn;
 
-	return c != NULL && s->window.out < c->receive_max && s->window.out < s->f->max_inflight && s->window.count < UINT16_MAX / 2;
+	return c != NULL && s->window.out < c->receive_max && s->window.out < s->f->max_inflight;
+}
+
+bool mq_window_open(const struct mq_session *s)
+{
+	return mq_window_again(s) && s->window.count < IDS_MAX;
 }
 
 static void grow(struct mq_window *w)
@@ -73,6 +79,8 @@ void mq_window_drop(struct mq_session *s, struct mq_sent *e)
 		CHECK(w->out > 0);
 		w->out--;
 	}
+	if (e->flow != NULL && e->flow->old == &e->link)
+		e->flow->old = e->link.next;
 	list_remove(&e->link);
 	if (e->flow != NULL)
 		mq_flow_dirty(e->flow);

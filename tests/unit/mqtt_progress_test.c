@@ -1,0 +1,141 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ * Copyright The Gantry authors
+ */
+/* What the broker keeps of a durable session, and for how long: offsets, identifiers of what is under way, what it knows after a restart; and what bounds it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/obj.h"
+#include "tests/lib/mqtt_rig.h"
+
+static struct mrig rig;
+static struct mclient p, s;
+
+static int setup(void **state)
+{
+	(void)state;
+	mrig_init(&rig);
+	mrig_open(&rig);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	mrig_fini(&rig);
+	return 0;
+}
+
+static void publisher(void)
+{
+	mclient_open(&rig, &p, 4);
+	mclient_connect(&p, "publisher", true, 0);
+}
+
+static void resume(void)
+{
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "dur", false, 100000);
+	assert_true(s.p.session_present);
+}
+
+static void subscriber(const char *filter)
+{
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "dur", false, 100000);
+	assert_false(s.p.session_present);
+	mclient_subscribe(&s, filter, 1);
+}
+
+/* Takes PUBLISHes, and acknowledges nothing; how many. */
+static unsigned take_all(uint16_t *ret_last)
+{
+	unsigned n = 0;
+
+	for (unsigned idle = 0; idle < 2;) {
+		if (!mclient_take(&s)) {
+			idle++;
+			continue;
+		}
+		assert_int_equal(s.p.type, MQTT_PUBLISH);
+		if (ret_last != NULL && s.p.id > *ret_last)
+			*ret_last = s.p.id;
+		n++;
+	}
+	return n;
+}
+
+/* ---- Identifiers ------------------------------------------------------------------------------------------------------------------------ */
+
+/* What was sent comes again before anything new does, whatever queue it is of. */
+static void who_acknowledges_nothing_gets_the_same_again(void **state)
+{
+	uint16_t last = 0;
+
+	(void)state;
+	rig.conf.mqtt_max_inflight = 4;
+	mrig_restart(&rig);
+	mrig_topic(&rig, "t", 8);
+	subscriber("t/#");
+	publisher();
+	for (unsigned i = 0; i < 80; i++) {
+		char topic[16];
+		snprintf(topic, sizeof(topic), "t/%u", i % 20);
+		mclient_publish(&p, topic, "x", 1, false);
+	}
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(take_all(&last), 4);
+		assert_int_equal(last, 4);
+		mclient_close(&s);
+		resume();
+	}
+}
+
+static void as_many_as_may_be_under_way_come_again(void **state)
+{
+	enum { MOST = 32767, BATCH = 4096 };
+	struct mqtt_packet packet = {.type = MQTT_PUBLISH, .qos = 1, .topic = SLICE_LIT("t/1"), .payload = SLICE_LIT("x")};
+	uint16_t last = 0;
+
+	(void)state;
+	rig.conf.mqtt_max_inflight = 65535;
+	mrig_restart(&rig);
+	mrig_topic(&rig, "t", 1);
+	subscriber("t/#");
+	publisher();
+	for (unsigned n = 0; n < MOST + 10;) {
+		for (unsigned i = 0; i < BATCH; i++, n++) {
+			packet.id = (uint16_t)(1 + n % 60000);
+			mclient_put(&p, &packet);
+		}
+		while (mclient_take(&p) && p.p.id != packet.id)
+			;
+	}
+	assert_int_equal(take_all(&last), MOST);
+	assert_int_equal(last, MOST);
+	mclient_close(&s);
+	resume();
+	assert_int_equal(take_all(NULL), MOST);
+	for (unsigned i = 1; i <= MOST; i++)
+		mclient_ack(&s, (uint16_t)i);
+	assert_true(take_all(NULL) >= 10);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(who_acknowledges_nothing_gets_the_same_again),
+		TEST(as_many_as_may_be_under_way_come_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
