@@ -405,23 +405,36 @@ void item_wait(struct item *it, uint64_t ms)
 	eng_timer_set(g, &it->timer, g->now_ns + ms * MS_NS);
 }
 
-enum status item_fetch(struct item *it, struct blob **ret, struct slice *ret_bytes, struct clog_wait *w)
+void item_placed(struct item *it, const struct qentry *e)
+{
+	it->position = e->position;
+	it->size = e->size;
+	it->tag = (uint32_t)e->tag;
+}
+
+enum status item_place(struct item *it)
 {
 	struct cursor *c = it->cursor;
 	struct eng *g = c->gs->eng;
+	struct qentry e;
+	enum status st = ST_OK;
 
-	if (it->size == 0) {
-		struct queue *q = topic_queue(g, c->topic, c->queue);
-		struct qentry e;
-		enum status st = ST_OK;
-		if (q == NULL || it->offset < queue_min(g, q) || it->offset >= q->index.next)
-			return ST_NOT_FOUND;
-		if (eng_index_read(g, q, it->offset, &e, 1, &st) != 1)
-			return st == ST_OK ? ST_NOT_FOUND : st == ST_BUSY ? ST_IO : st; /* nothing calls w when the index is mended: by the clock */
-		it->position = e.position;
-		it->size = e.size;
-	}
-	return eng_record_blob(g, it->position, it->size, ret, ret_bytes, w);
+	if (it->size > 0)
+		return ST_OK;
+	struct queue *q = topic_queue(g, c->topic, c->queue);
+	if (q == NULL || it->offset < queue_min(g, q) || it->offset >= q->index.next)
+		return ST_NOT_FOUND;
+	if (eng_index_read(g, q, it->offset, &e, 1, &st) != 1)
+		return st == ST_OK ? ST_NOT_FOUND : st == ST_BUSY ? ST_IO : st; /* nobody is called when the index is mended: by the clock */
+	item_placed(it, &e);
+	return ST_OK;
+}
+
+enum status item_fetch(struct item *it, struct blob **ret, struct slice *ret_bytes, struct clog_wait *w)
+{
+	enum status st = item_place(it);
+
+	return st != ST_OK ? st : eng_record_blob(it->cursor->gs->eng, it->position, it->size, ret, ret_bytes, w);
 }
 
 /* ---- Saved form --------------------------------------------------------------------------------------------------------------------------- */

@@ -246,7 +246,7 @@ enum item_state {
 	ITEM_NEW,      /* in no list yet */
 	ITEM_LEASED,   /* a member has it */
 	ITEM_WAITING,  /* for its time */
-	ITEM_READY,    /* for credit, in feed->ready */
+	ITEM_READY,    /* for credit, in feed->ready or feed->aside */
 	ITEM_HELD,     /* for a subscription to its topic, in cursor->held */
 	ITEM_UNROUTED, /* of a %RETRY% topic: its record must be looked at, in cursor->unrouted */
 	ITEM_COPY      /* for its copy, in gs->copies */
@@ -257,6 +257,7 @@ struct item {
 	struct cursor *cursor;
 	uint64_t offset, position; /* size 0: place not known yet */
 	uint32_t size;
+	uint32_t tag;              /* what filters look at; known with the place */
 	uint32_t attempts;         /* failed ones, in place */
 	uint32_t base;             /* failed ones before: reconsume times of a %RETRY% record */
 	enum item_state state;
@@ -324,7 +325,10 @@ void item_settled(struct item *it);                                   /* settles
 void item_ready(struct item *it);                                     /* to be delivered as soon as may be */
 void item_wait(struct item *it, uint64_t ms);
 void item_unlink(struct item *it);                                    /* out of whatever list and timer */
-/* Its record's place and bytes; BUSY: 'w' hears of it. Other failures: it cannot be read. */
+void item_placed(struct item *it, const struct qentry *e);
+/* Its record's place, which stays known. IO: to be tried again later; other failures: it is gone. */
+enum status item_place(struct item *it);
+/* Its record's bytes; BUSY: 'w' hears of it. Other failures: it cannot be read. */
 enum status item_fetch(struct item *it, struct blob **ret, struct slice *ret_bytes, struct clog_wait *w);
 uint64_t queue_end(struct topic *t, int32_t queue);
 
@@ -367,6 +371,7 @@ struct feed {
 	struct list subs;          /* the next to be served first */
 	uint32_t n_subs;
 	struct list ready;         /* items to deliver */
+	struct list aside;         /* the same, older ones: when they were looked at, no subscription of their tags had credit */
 	struct list run;           /* cursors with something to look at */
 	struct list due;           /* gs->feeds_run */
 	struct clog_wait wait;     /* for the record of the first ready item */

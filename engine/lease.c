@@ -16,7 +16,8 @@
  *
  * A delivery costs one credit, and settling gives none back. A feed serves its subscriptions in turn, redeliveries first, then its
  * queues in turn. A message that matches no subscription of the feed is settled without a word; one whose subscriptions have no credit
- * holds its queue until they have.
+ * holds its queue until they have. A redelivery holds up nobody: it waits, put aside, for a subscription of its tag with credit, also when there is
+ * none of its tag at all; when its queue is full by then, it waits as a record of the group's retry topic.
  *
  * A group's feed outlives its last subscription by feed_linger_ms, and by its detached leases: with it the engine keeps its place among the native
  * members, who need not divide the queues anew because a caller's poll ended and its next one is on its way. At rest it delivers nothing.
@@ -38,6 +39,13 @@ void feed_wake(struct feed *f)
 		return;
 	list_push(&f->gs->feeds_run, &f->due);
 	pump_soon(f->gs);
+}
+
+/* Somebody may want what was put aside. */
+static void look_again(struct feed *f)
+{
+	list_move(&f->aside, &f->ready);
+	list_move(&f->ready, &f->aside);
 }
 
 static void feed_block_ready(struct clog_wait *w)
@@ -77,6 +85,7 @@ static struct feed *feed_new(struct groups_state *gs, struct topic *t, struct gr
 	f->group = gr;
 	list_init(&f->subs);
 	list_init(&f->ready);
+	list_init(&f->aside);
 	list_init(&f->run);
 	list_init(&f->due);
 	list_init(&f->wait.link);
@@ -173,6 +182,7 @@ static void feed_close(struct feed *f)
 		for (uint32_t i = 0; i < gt->n; i++)
 			if (gt->q[i] != NULL && gt->q[i]->cursor != NULL)
 				cursor_activate(gt->q[i]->cursor, false);
+		look_again(f);
 		while ((n = f->ready.next) != &f->ready)
 			item_ready(container_of(n, struct item, link));
 		share_check(gs, f->group);
@@ -304,10 +314,12 @@ static void open_done(struct engine_ask *a, enum status st)
 		if (!s->over)
 			sub_end(s, st);
 	}
-	if (s->over)
+	if (s->over) {
 		pump_soon(s->gs);
-	else
+	} else {
+		look_again(s->feed);
 		feed_wake(s->feed);
+	}
 	user->status = st;
 	if (user->done != NULL)
 		user->done(user, st);
@@ -433,6 +445,8 @@ void lease_credit(struct engine *e, struct engine_sub *who, uint32_t more)
 	if (s == NULL || s->over)
 		return;
 	CHECK_OBJ(s, SUB_MAGIC);
+	if (s->credit == 0)
+		look_again(s->feed);
 	s->credit = more > UINT32_MAX - s->credit ? UINT32_MAX : s->credit + more;
 	feed_wake(s->feed);
 }
@@ -451,12 +465,12 @@ void lease_close(struct engine *e, struct engine_sub *who)
 /* ---- Delivering ----------------------------------------------------------------------------------------------------------------------------- */
 
 /* The subscription whose turn it is; *any: there is one that would take it, credit or not. */
-static struct sub *pick(struct feed *f, const uint64_t *tag, bool *any)
+static struct sub *pick(struct feed *f, uint64_t tag, bool *any)
 {
 	*any = false;
 	LIST_EACH(&f->subs, n) {
 		struct sub *s = container_of(n, struct sub, link);
-		if (tag != NULL && !tag_filter_match(&s->filter.f, *tag))
+		if (!tag_filter_match(&s->filter.f, tag))
 			continue;
 		*any = true;
 		if (s->credit == 0 || s->opening)
@@ -499,26 +513,58 @@ static bool step_ready(struct feed *f)
 	struct slice bytes;
 	bool any;
 
-	if (list_empty(&f->ready) || list_linked(&f->wait.link) || heap_has(&f->again.node))
+	if (list_linked(&f->wait.link) || heap_has(&f->again.node))
 		return false;
-	struct item *it = container_of(f->ready.next, struct item, link);
-	CHECK_OBJ(it, ITEM_MAGIC);
-	enum status st = item_fetch(it, &blob, &bytes, &f->wait);
-	if (st == ST_BUSY)
-		return false;
-	if (st == ST_IO) {
-		eng_timer_set(f->gs->eng, &f->again, f->gs->eng->now_ns + LEASE_TRY_AGAIN_MS * MS_NS);
-		return false;
-	}
-	if (st != ST_OK) {
-		log_lost(it->cursor, it->offset, st);
-		item_settled(it);
+	while (!list_empty(&f->ready)) {
+		struct item *it = container_of(f->ready.next, struct item, link);
+		CHECK_OBJ(it, ITEM_MAGIC);
+		enum status st = item_place(it);
+		struct sub *s = st == ST_OK ? pick(f, it->tag, &any) : NULL;
+		if (st == ST_OK && s == NULL) { /* it is in nobody's way there */
+			list_remove(&it->link);
+			list_push(&f->aside, &it->link);
+			continue;
+		}
+		if (st == ST_OK)
+			st = item_fetch(it, &blob, &bytes, &f->wait);
+		if (st == ST_IO)
+			eng_timer_set(f->gs->eng, &f->again, f->gs->eng->now_ns + LEASE_TRY_AGAIN_MS * MS_NS);
+		if (st == ST_BUSY || st == ST_IO)
+			return false;
+		if (st == ST_OK) {
+			deliver(f, s, it, blob, bytes);
+		} else {
+			log_lost(it->cursor, it->offset, st);
+			item_settled(it);
+		}
 		return true;
 	}
-	struct sub *s = pick(f, NULL, &any);
-	CHECK(s != NULL);
-	deliver(f, s, it, blob, bytes);
-	return true;
+	return false;
+}
+
+static bool wanted(const struct feed *f, uint32_t tag)
+{
+	LIST_EACH(&f->subs, n)
+		if (tag_filter_match(&container_of(n, struct sub, link)->filter.f, tag))
+			return true;
+	return false;
+}
+
+/*
+ * The queue is full: redeliveries that no subscription here wants, and that hold it up, go to the group's retry topic and wait there. Not so in an
+ * orderly group, where everything behind them has to wait.
+ */
+static void make_room(struct feed *f, struct cursor *c)
+{
+	if (f->group == NULL || f->group->conf.orderly)
+		return;
+	LIST_EACH_SAFE(&c->all, n, t) {
+		struct item *it = container_of(n, struct item, all);
+		if (it->state != ITEM_READY || it->size == 0 || wanted(f, it->tag))
+			continue;
+		it->due_ms = f->gs->eng->now_ms;
+		item_copy(it, false);
+	}
 }
 
 /* The index entry at c->next. EMPTY at the end; IO and CORRUPT as they come. */
@@ -573,6 +619,8 @@ static bool step_cursor(struct feed *f, struct cursor *c, unsigned *scan)
 	for (;; (*scan)--) {
 		if (*scan == 0)
 			return true;
+		if (c->active && cursor_full(c))
+			make_room(f, c);
 		if (!c->active || list_linked(&c->wait.link) || heap_has(&c->again.node) || cursor_full(c))
 			return cursor_pause(c, ST_OK);
 		enum status st = cursor_peek(c, &e);
@@ -586,7 +634,7 @@ static bool step_cursor(struct feed *f, struct cursor *c, unsigned *scan)
 			pass_over(c, st);
 			continue;
 		}
-		struct sub *s = pick(f, &e.tag, &any);
+		struct sub *s = pick(f, e.tag, &any);
 		if (s == NULL && any)
 			return false; /* stays in f->run, for credit */
 		if (s == NULL) {
@@ -601,8 +649,7 @@ static bool step_cursor(struct feed *f, struct cursor *c, unsigned *scan)
 			continue;
 		}
 		struct item *it = item_new(c, c->next++);
-		it->position = e.position;
-		it->size = e.size;
+		item_placed(it, &e);
 		deliver(f, s, it, blob, bytes);
 		return true;
 	}
@@ -718,8 +765,7 @@ static bool route_step(struct cursor *c)
 		pass_over(c, st);
 	} else {
 		struct item *it = item_new(c, c->next++);
-		it->position = e.position;
-		it->size = e.size;
+		item_placed(it, &e);
 		item_ready(it);
 	}
 	return true;

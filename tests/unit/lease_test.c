@@ -463,6 +463,119 @@ static void filters_work_on_the_index(void **state)
 	rig_fini(&r);
 }
 
+static void assert_got(const struct rig_sub *s, const char *want)
+{
+	char *got = rig_texts(s, 0);
+
+	assert_string_equal(got, want);
+	mem_free(got);
+}
+
+static void a_redelivery_goes_where_its_tag_matches(void **state)
+{
+	struct rig r;
+	struct rig_sub a = {0}, b = {0}, later = {0};
+	struct rig_open of_a = opening(1), of_b = opening(100);
+	struct prng torn;
+
+	(void)state;
+	prng_init(&torn, 11);
+	setup(&r, 1);
+	of_a.expr = "A";
+	of_b.expr = "B";
+	of_b.lease_ms = 60000;
+	assert_int_equal(rig_subscribe(&r, &a, &of_a), ST_OK);
+	assert_int_equal(rig_subscribe(&r, &b, &of_b), ST_OK);
+	assert_int_equal(rig_send(&r, "t", 0, "A", "a1"), ST_OK);
+	assert_int_equal(rig_send(&r, "t", 0, "B", "b1"), ST_OK);
+	rig_turns(&r, 10);
+	assert_got(&a, "a1");
+	assert_got(&b, "b1");
+	/* Its subscription has no credit: it waits for that, and the other one goes on meanwhile. */
+	assert_int_equal(rig_settle(&r, &a, a.v[0].tag, SETTLE_RETRY, 0), ST_OK);
+	assert_int_equal(rig_settle(&r, &b, b.v[0].tag, SETTLE_RETRY, 0), ST_OK);
+	assert_int_equal(rig_send(&r, "t", 0, "B", "b2"), ST_OK);
+	rig_turns(&r, 10);
+	assert_got(&b, "b1 b1 b2");
+	assert_int_equal(b.v[1].attempt, 2);
+	rig_credit(&r, &a, 1);
+	rig_turns(&r, 10);
+	assert_got(&a, "a1 a1");
+	assert_int_equal(a.v[1].attempt, 2);
+	/* Nobody of its tag is there: it waits for who comes, and nothing spins meanwhile. */
+	rig_unsubscribe(&r, &a);
+	assert_int_equal(rig_send(&r, "t", 0, "B", "b3"), ST_OK);
+	rig_run(&r, 5000);
+	assert_got(&b, "b1 b1 b2 b3");
+	uint64_t v;
+	assert_int_equal(rig_get(&r, "g", "t", 0, &v, NULL), ST_OK);
+	assert_int_equal(v, 0);
+	assert_int_equal(rig_subscribe(&r, &later, &of_a), ST_OK);
+	rig_turns(&r, 10);
+	assert_got(&later, "a1");
+	assert_int_equal(later.v[0].attempt, 2); /* its subscription's end was no attempt */
+	rig_unsubscribe(&r, &later);
+	/* Neither does it go astray behind a crash. */
+	rig_run(&r, 200);
+	rig_crash(&r, &torn);
+	rig_sub_free(&a);
+	rig_sub_free(&b);
+	rig_sub_free(&later);
+	memset(&a, 0, sizeof a);
+	memset(&b, 0, sizeof b);
+	assert_int_equal(rig_subscribe(&r, &b, &of_b), ST_OK);
+	rig_run(&r, 100);
+	assert_int_equal(b.n, 3);
+	for (size_t i = 0; i < b.n; i++)
+		assert_int_equal(b.v[i].body[0], 'b');
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(engine_turn(r.e) > r.clock.ns);
+	assert_int_equal(rig_subscribe(&r, &a, &of_a), ST_OK);
+	rig_turns(&r, 10);
+	assert_got(&a, "a1");
+	assert_int_equal(a.v[0].attempt, 2);
+	rig_sub_free(&a);
+	rig_sub_free(&b);
+	rig_fini(&r);
+}
+
+static void a_redelivery_that_nobody_wants_stops_no_queue(void **state)
+{
+	struct rig r;
+	struct rig_sub a = {0}, b = {0};
+	struct rig_open of_a = opening(1), of_b = opening(0);
+
+	(void)state;
+	setup(&r, 1);
+	of_a.expr = "A";
+	of_b.expr = "B";
+	of_b.lease_ms = 60000;
+	assert_int_equal(rig_subscribe(&r, &a, &of_a), ST_OK);
+	assert_int_equal(rig_send(&r, "t", 0, "A", "a1"), ST_OK);
+	rig_turns(&r, 10);
+	assert_got(&a, "a1");
+	assert_int_equal(rig_subscribe(&r, &b, &of_b), ST_OK);
+	rig_unsubscribe(&r, &a);
+	for (unsigned i = 0; i < LEASE_ITEMS_MAX + 10; i++)
+		assert_int_equal(rig_send(&r, "t", 0, "B", "b"), ST_OK);
+	rig_credit(&r, &b, LEASE_ITEMS_MAX + 10);
+	rig_run(&r, 1000);
+	assert_int_equal(b.n, LEASE_ITEMS_MAX); /* as many as may be under way: the other one does not count among them any more */
+	char *waits = rig_bodies(&r, "%RETRY%g", 0);
+	assert_string_equal(waits, "a1");
+	mem_free(waits);
+	rig_sub_free(&a);
+	memset(&a, 0, sizeof a);
+	assert_int_equal(rig_subscribe(&r, &a, &of_a), ST_OK);
+	rig_run(&r, 100);
+	assert_got(&a, "a1");
+	assert_string_equal(a.v[0].topic, "t");
+	assert_int_equal(a.v[0].attempt, 1);
+	rig_sub_free(&a);
+	rig_sub_free(&b);
+	rig_fini(&r);
+}
+
 static void subscriptions_of_a_group_share_and_others_do_not(void **state)
 {
 	struct rig r;
@@ -832,6 +945,8 @@ int main(void)
 		cmocka_unit_test(a_replayed_copy_settles_its_original),
 		cmocka_unit_test(what_a_cursor_saves_it_loads),
 		cmocka_unit_test(filters_work_on_the_index),
+		cmocka_unit_test(a_redelivery_goes_where_its_tag_matches),
+		cmocka_unit_test(a_redelivery_that_nobody_wants_stops_no_queue),
 		cmocka_unit_test(subscriptions_of_a_group_share_and_others_do_not),
 		cmocka_unit_test(where_a_group_begins),
 		cmocka_unit_test(bad_requests_are_refused),
