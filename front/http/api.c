@@ -441,6 +441,7 @@ struct http_api *http_api_open(const struct http_api_env *env)
 	list_init(&a->free_jobs);
 	list_init(&a->ready);
 	list_init(&a->key_waiters);
+	list_init(&a->hungry);
 	list_init(&a->cuts);
 	a->cuts_due = NEVER;
 	draft_init(&a->draft);

@@ -30,6 +30,7 @@
 #define API_ID_SIZE 32u              /* of a message's id that is made here */
 #define API_UNSENT_MAX (16u << 10)   /* bytes of a stream on their way to the socket, and one event; what may come counts */
 #define API_STREAM_CREDIT 16u        /* messages under way from the engine to one stream */
+#define API_SMALL (4u << 10)         /* bytes of a record that is sent to a stream whenever it comes */
 #define API_LEASE_MAX_MS INT64_C(43200000)
 #define API_SETTLE_MS 50u            /* so long after a subscription opened it is clear whether queues fall to it */
 #define API_LOOK_MS 100u             /* a poll that does not want to wait looks so long */
@@ -135,6 +136,7 @@ struct http_api {
 	size_t loose;                        /* requests to the engine that no job waits for */
 	struct list ready;                   /* jobs */
 	struct list key_waiters;             /* jobs, by 'ready' */
+	struct list hungry;                  /* struct sse_flow: they have a message that waits until less is kept for all, the first one for the longest time */
 	struct heap timers;                  /* jobs */
 	uint64_t now_ns;
 	bool draining;
@@ -253,13 +255,25 @@ void sse_end(struct api_job *j);                   /* after it the job has no ca
 void sse_fail(struct api_job *j, enum status why);
 /* What a stream has asked the engine for; zeroed at first. */
 struct sse_flow {
+	struct api_job *job;
 	uint32_t waits_for;
 	size_t size;                         /* of its events, about */
+	struct list hungry;                  /* api->hungry */
+	size_t hungry_n;                     /* bytes of the record that waits */
 };
+void sse_flow_init(struct sse_flow *f, struct api_job *j);
+void sse_flow_fini(struct sse_flow *f);
 /* How many more messages, 'most' of them, to ask for now, so that what may come has room; they are waited for then. */
-uint32_t sse_more(const struct api_job *j, struct sse_flow *f, uint32_t most);
-/* A message that was waited for came, and was so many bytes of the stream. */
-void sse_came(struct sse_flow *f, size_t n);
+uint32_t sse_more(struct sse_flow *f, uint32_t most);
+/*
+ * A message that was waited for came: has its record room? Credit counts messages, and what was asked for in view of small ones may be large ones. False: the
+ * stream hears of it by writable().
+ */
+bool sse_came(struct sse_flow *f, size_t n);
+/* The same of one that came before and waits. */
+bool sse_room(struct sse_flow *f, size_t n);
+/* An event was so many bytes of the stream. */
+void sse_sized(struct sse_flow *f, size_t n);
 
 /* ---- stream.c: a group's, tap.c: a reader's ---- */
 void stream_group_start(struct api_job *j);

@@ -97,9 +97,10 @@ static void stirs(h2o_socket_t *sock, const char *err)
 		return;
 	/*
 	 * Who closes his side after he waited for a while is gone, and at once: what comes in the next moment is for others. Right behind a request some
-	 * close theirs and still want the answer.
+	 * close theirs and still want the answer; and what is being written he may have read, which is known in a moment.
 	 */
-	if (n < 0 || (n == 0 && !c->finished && (c->streaming || c->since_ns + LOOK_NS <= carrier_now(c->front)))) {
+	bool waited = c->streaming || c->since_ns + LOOK_NS <= carrier_now(c->front);
+	if (n < 0 || (n == 0 && waited && !c->finished && !c->flying_now)) {
 		call_kill(c);
 		return;
 	}

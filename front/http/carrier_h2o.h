@@ -92,6 +92,8 @@ struct conn {
 	struct http_call call;
 	h2o_generator_t generator;
 	bool begun;               /* the library has the answer's head */
+	bool streaming;           /* a stream: 'held' follows what is unsent */
+	size_t held_before;       /* bytes of the request */
 	bool finished;            /* the interface has said its last word, or was told that the caller is gone */
 	bool stirred;             /* something happened on the socket while the answer was on its way */
 	bool flying_now;          /* the library has bytes that it did not confirm */

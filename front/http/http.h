@@ -35,7 +35,10 @@ struct http_carrier_ops {
 	/* Queues bytes. The carrier calls api.writable when all that was queued is gone to the socket. */
 	void (*stream_write)(struct http_call *, const struct piece *v, unsigned n);
 	void (*stream_end)(struct http_call *);
-	/* May so many bytes of an answer be kept for a caller who perhaps does not take them? What all callers are kept is bounded. True: they count. */
+	/*
+	 * May so many bytes of an answer be kept for a caller who perhaps does not take them? What all callers are kept is bounded. True: they count, of a stream until
+	 * something is written: then it counts by what is unsent.
+	 */
 	bool (*room)(struct http_call *, size_t n);
 };
 
@@ -64,7 +67,7 @@ struct http_api_env {
 	struct log *log;
 	const struct front_conf *conf;
 	void (*random)(void *to, size_t n);
-	/* The process's part of /metrics and /readyz, from the HTTP thread: may be NULL. */
+	/* The process's part of /metrics, as front_env's: may be NULL. */
 	void (*describe)(void *arg, struct buf *metrics);
 	void *describe_arg;
 };
@@ -73,6 +76,8 @@ struct http_api *http_api_open(const struct http_api_env *env);
 void http_api_call(struct http_api *a, struct http_call *c);
 /* All that was queued of a stream went to the socket. */
 void http_api_writable(struct http_api *a, struct http_call *c);
+/* Perhaps something was given back of what is kept for all callers (room()): streams that wait for it go on. Before the carrier sleeps. */
+void http_api_freed(struct http_api *a);
 /* The caller hung up before the answer was complete: what was given to him and is not settled goes back. No answer is wanted any more. */
 void http_api_gone(struct http_api *a, struct http_call *c);
 /* What is due (waits that ran out, heartbeats); returns the next deadline in mono ns, NEVER for none. After engine_port_turn. */

@@ -128,6 +128,11 @@ static void describe_metrics(void *arg, struct buf *b)
 {
 	struct http *f = arg;
 
+	if (b == NULL) {
+		if (f->env.describe != NULL)
+			f->env.describe(f->env.describe_arg, NULL);
+		return;
+	}
 	buf_str(b, "# HELP gantry_build_info What runs here.\n# TYPE gantry_build_info gauge\ngantry_build_info{version=");
 	buf_json_str(b, f->conf->version);
 	buf_str(b, ",cluster=");
@@ -244,6 +249,7 @@ static void *http_main(void *arg)
 		call_flush_all(f);
 		due = u64_min(due, u64_min(conn_turn_all(f), accept_again(f)));
 		conn_bury(f);
+		http_api_freed(f->api);
 		if (f->engine_wanted) {
 			f->engine_wanted = false;
 			f->env.wake(f->env.wake_arg);

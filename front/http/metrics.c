@@ -53,6 +53,10 @@ static void metrics_known(struct engine_ask *ask, enum status st)
 
 void api_metrics(struct api_job *j)
 {
+	const struct http_api_env *env = &j->api->env;
+
+	if (env->describe != NULL)
+		env->describe(env->describe_arg, NULL);
 	engine_stats(j->api->engine, API_ASK(j, stats, metrics_known));
 }
 

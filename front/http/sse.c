@@ -50,9 +50,24 @@ void sse_fail(struct api_job *j, enum status why)
 	sse_end(j);
 }
 
-uint32_t sse_more(const struct api_job *j, struct sse_flow *f, uint32_t most)
+/* ---- What comes, and what there is room for ------------------------------------------------------------------------------------------- */
+
+void sse_flow_init(struct sse_flow *f, struct api_job *j)
 {
-	if (j->call == NULL || j->call->unsent >= API_UNSENT_MAX)
+	*f = (struct sse_flow){.job = j};
+	list_init(&f->hungry);
+}
+
+void sse_flow_fini(struct sse_flow *f)
+{
+	list_remove(&f->hungry);
+}
+
+uint32_t sse_more(struct sse_flow *f, uint32_t most)
+{
+	const struct api_job *j = f->job;
+
+	if (j->call == NULL || j->call->unsent >= API_UNSENT_MAX || list_linked(&f->hungry))
 		return 0;
 	/* As long as nothing is known of their size one is enough. */
 	size_t size = f->size == 0 ? API_UNSENT_MAX : f->size, all = (API_UNSENT_MAX - j->call->unsent) / size;
@@ -65,11 +80,46 @@ uint32_t sse_more(const struct api_job *j, struct sse_flow *f, uint32_t most)
 	return more;
 }
 
-/* Large ones are believed at once, small ones after a while. */
-void sse_came(struct sse_flow *f, size_t n)
+bool sse_room(struct sse_flow *f, size_t n)
+{
+	struct api_job *j = f->job;
+
+	if (n <= API_SMALL)
+		return true;
+	if (j->call->unsent >= API_UNSENT_MAX)
+		return false;
+	if (api_room(j, n))
+		return true;
+	f->hungry_n = n;
+	if (!list_linked(&f->hungry))
+		list_push(&j->api->hungry, &f->hungry);
+	return false;
+}
+
+bool sse_came(struct sse_flow *f, size_t n)
 {
 	f->waits_for--;
-	if (n == 0)
-		return; /* it was passed over */
+	return sse_room(f, n);
+}
+
+void http_api_freed(struct http_api *a)
+{
+	CHECK_OBJ(a, API_MAGIC);
+	while (!list_empty(&a->hungry)) {
+		struct sse_flow *f = container_of(a->hungry.next, struct sse_flow, hungry);
+		struct api_job *j = f->job;
+		/* Those behind it wait too, else it would wait for ever. */
+		if (j->call != NULL && !api_room(j, f->hungry_n))
+			return;
+		list_remove(&f->hungry);
+		if (j->call != NULL)
+			j->ops->writable(j);
+		api_tidy(j);
+	}
+}
+
+/* Large ones are believed at once, small ones after a while. */
+void sse_sized(struct sse_flow *f, size_t n)
+{
 	f->size = n >= f->size ? n : f->size - (f->size - n) / 4;
 }

@@ -152,6 +152,7 @@ static void fini(struct api_job *j)
 	struct http_api *a = s->api;
 
 	a->n_streams -= s->begun;
+	sse_flow_fini(&s->flow);
 	s->job = NULL;
 	if (s->n_events == 0) {
 		stream_free(s);
@@ -199,7 +200,7 @@ static void more(struct sse *s)
 
 	if (j == NULL || j->call == NULL || s->closing || !s->begun)
 		return;
-	uint32_t busy = s->n_events + s->flow.waits_for, n = sse_more(j, &s->flow, busy < window ? window - busy : 0);
+	uint32_t busy = s->n_events + s->flow.waits_for, n = sse_more(&s->flow, busy < window ? window - busy : 0);
 	if (n > 0) {
 		engine_sub_credit(s->api->engine, &s->sub, n);
 	} else if (s->n_events >= window && s->ack == ACK_EVENT && !s->receipts && j->call->unsent == 0) {
@@ -250,13 +251,19 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 		settle(s, d->tag, SETTLE_RELEASE);
 		return;
 	}
-	uint64_t before = s->written;
 	begin(s);
-	if (message_read(d->record, &m) != ST_OK || message_expired(&m, api_now_ms(s->api)))
+	if (message_read(d->record, &m) != ST_OK || message_expired(&m, api_now_ms(s->api))) {
+		sse_came(&s->flow, 0);
 		settle(s, d->tag, SETTLE_ACK);
-	else
+	} else if (sse_came(&s->flow, d->record.n)) {
+		uint64_t before = s->written;
 		write_event(s, d, &m);
-	sse_came(&s->flow, (size_t)(s->written - before));
+		sse_sized(&s->flow, (size_t)(s->written - before));
+	} else {
+		/* Perhaps another member of the group has room. */
+		settle(s, d->tag, SETTLE_RELEASE);
+		return;
+	}
 	more(s);
 }
 
@@ -522,6 +529,7 @@ static struct sse *stream_new(struct api_job *j, enum ack ack)
 	s->ack = ack;
 	list_init(&s->link);
 	list_init(&s->events);
+	sse_flow_init(&s->flow, j);
 	a->env.random(&s->id, sizeof(s->id)); /* whoever knows it may handle its events */
 	u64map_put(&a->by_id, s->id, s);
 	buf_slice(&s->names, j->arg[0]);

@@ -12,6 +12,11 @@
 
 #define CURSOR_BYTES_MAX 65536u
 
+/* A message that came when there was no room for it: it is read again, from its place. */
+struct late {
+	uint64_t position;
+	size_t n;                        /* bytes of its record */
+};
 struct tap {
 	struct api_job *job;
 	struct http_api *api;
@@ -25,6 +30,10 @@ struct tap {
 	int32_t queue, queues;           /* of a moment: the next one to ask for */
 	struct buf expr;
 	struct sse_flow flow;
+	struct late late[API_STREAM_CREDIT]; /* in order; what comes behind them goes there too */
+	uint32_t n_late;
+	bool viewing;                    /* the first of them is being read */
+	struct engine_view view;
 	bool opened, closing, begun, wrote;
 };
 
@@ -100,12 +109,61 @@ static void close_sub(struct tap *t)
 		engine_sub_close(t->api->engine, &t->sub);
 }
 
+static void viewed(struct engine_ask *ask, enum status st);
+
 static void more(struct tap *t)
 {
-	uint32_t n = t->closing || !t->begun ? 0 : sse_more(t->job, &t->flow, UINT32_MAX);
+	if (t->closing || !t->begun || t->job->call == NULL)
+		return;
+	if (t->n_late == 0) {
+		uint32_t n = sse_more(&t->flow, UINT32_MAX);
+		if (n > 0)
+			engine_sub_credit(t->api->engine, &t->sub, n);
+	} else if (!t->viewing && sse_room(&t->flow, t->late[0].n)) {
+		t->viewing = true;
+		t->view = (struct engine_view){.ask.done = viewed, .actor = &t->job->actor, .position = t->late[0].position};
+		t->job->asks++;
+		engine_view(t->api->engine, &t->view);
+	}
+}
 
-	if (n > 0)
-		engine_sub_credit(t->api->engine, &t->sub, n);
+static void write_event(struct tap *t, const struct message *m)
+{
+	struct buf *b = api_out(t->api);
+
+	place(t, m->r.queue, true)->offset = m->r.queue_offset + 1;
+	put_id(b, t);
+	buf_str(b, "event: message\ndata: ");
+	api_message(t->api, b, m, m->r.topic, 0, NULL, 0);
+	buf_str(b, "\n\n");
+	t->wrote = true;
+	sse_write(t->job, buf_view(b));
+	sse_sized(&t->flow, b->n);
+}
+
+static void viewed(struct engine_ask *ask, enum status st)
+{
+	struct tap *t = container_of(ask, struct tap, view.ask);
+	struct api_job *j = t->job;
+	struct message m;
+
+	CHECK(j->asks > 0);
+	j->asks--;
+	t->viewing = false;
+	if (t->closing || j->call == NULL) {
+		api_tidy(j);
+		return;
+	}
+	if (st == ST_OK)
+		st = message_read(t->view.piece.bytes, &m);
+	if (st != ST_OK && st != ST_NOT_FOUND) /* which is what retention dropped */
+		log_error(t->api->env.log, "http", "position=%llu event=unreadable status=%s", (unsigned long long)t->late[0].position, status_name(st));
+	t->n_late--;
+	memmove(t->late, t->late + 1, t->n_late * sizeof(t->late[0]));
+	if (st == ST_OK && !message_expired(&m, api_now_ms(t->api)))
+		write_event(t, &m);
+	more(t);
+	api_tidy(j);
 }
 
 static void deliver(struct engine_sub *sub, const struct delivery *d)
@@ -113,22 +171,15 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 	struct tap *t = container_of(sub, struct tap, sub);
 	struct api_job *j = t->job;
 	struct message m;
-	size_t size = 0;
 
 	if (t->closing || j->call == NULL)
 		return;
-	place(t, d->queue, true)->offset = d->offset + 1;
-	if (message_read(d->record, &m) == ST_OK && !message_expired(&m, api_now_ms(t->api))) {
-		struct buf *b = api_out(t->api);
-		put_id(b, t);
-		buf_str(b, "event: message\ndata: ");
-		api_message(t->api, b, &m, d->topic, 0, NULL, 0);
-		buf_str(b, "\n\n");
-		t->wrote = true;
-		size = b->n;
-		sse_write(j, buf_view(b));
-	}
-	sse_came(&t->flow, size);
+	if (message_read(d->record, &m) != ST_OK || message_expired(&m, api_now_ms(t->api)))
+		sse_came(&t->flow, 0);
+	else if (sse_came(&t->flow, t->n_late == 0 ? d->record.n : 0) && t->n_late == 0)
+		write_event(t, &m);
+	else
+		t->late[t->n_late++] = (struct late){m.r.position, d->record.n};
 	more(t);
 }
 
@@ -230,6 +281,7 @@ static void fini(struct api_job *j)
 	struct tap *t = j->x;
 
 	j->api->n_streams -= t->begun;
+	sse_flow_fini(&t->flow);
 	mem_free(t->at);
 	buf_fini(&t->expr);
 	mem_free(t);
@@ -341,6 +393,7 @@ void stream_tap_start(struct api_job *j)
 	struct tap *t = mem_new(sizeof(*t));
 	t->job = j;
 	t->api = a;
+	sse_flow_init(&t->flow, j);
 	j->x = t;
 	j->ops = &tap_ops;
 	buf_slice(&j->text, j->arg[0]);

@@ -30,7 +30,9 @@ static enum status start(void *front, const struct front_env *env)
 	w->log = env->log;
 	w->conf = c;
 	w->now_ns = clock_mono_ns(env->clock);
+	w->held_max = (size_t)u64_max((uint64_t)c->ws_max_message * WS_HELD_FRAMES, WS_HELD_MIN);
 	list_init(&w->peers);
+	list_init(&w->hungry);
 	draft_init(&w->draft);
 	env->random(&w->uniq_random, sizeof(w->uniq_random));
 	if (env->loop == NULL || env->n_ports == 0)
@@ -64,7 +66,8 @@ static uint64_t flush(void *front, uint64_t now_ns)
 	struct ws *w = front;
 
 	CHECK_OBJ(w, WS_MAGIC);
-	return w->carrier != NULL ? ws_carrier_flush(w->carrier, now_ns) : NEVER;
+	uint64_t due = w->carrier != NULL ? ws_carrier_flush(w->carrier, now_ns) : NEVER;
+	return ws_late_turn(w) ? 0 : due;
 }
 
 static void drain(void *front)
@@ -91,6 +94,7 @@ static void carrier_gone(void *arg)
 	w->carrier = NULL;
 	w->stopped = NULL;
 	ws_cache_clear(w);
+	CHECK(w->held == 0 && list_empty(&w->hungry));
 	draft_fini(&w->draft);
 	buf_fini(&w->out);
 	stopped(w->stopped_arg);
@@ -143,6 +147,7 @@ static void describe(void *front, struct buf *json)
 	number(json, "connections", w->n_peers);
 	number(json, "subscriptions", subs);
 	number(json, "publishesUnderWay", publishing);
+	number(json, "bytesHeld", w->held);
 	number(json, "unsettled", unsettled);
 	number(json, "opened", w->n.opened);
 	number(json, "publishes", w->n.publishes);

@@ -22,6 +22,10 @@ enum { WS_MAGIC = 0x77736672, WS_PEER_MAGIC = 0x77737072, WS_SUB_MAGIC = 0x77737
 #define WS_NAME_MAX 64u         /* bytes of a subscription's name */
 #define WS_WINDOW_MAX 16u       /* deliveries that the engine may have under way to one subscription at once */
 #define WS_QUEUES_MAX 4096u     /* queues of a cursor */
+#define WS_SMALL (4u << 10)     /* a message up to here is sent whenever there is credit */
+#define WS_OWN (32u << 10)      /* one up to here waits for its own connection alone, never for what all of them hold */
+#define WS_HELD_FRAMES 16u      /* so many of the largest frames may be in memory at once, over all connections */
+#define WS_HELD_MIN (64u << 20)
 #define WS_RETRY_AFTER_MS 1000u /* what a client is told to wait before it comes again */
 
 struct ws_carrier;
@@ -37,6 +41,7 @@ struct ws_cached {
 };
 struct ws_cache {
 	struct ws_cached v[WS_CACHE_SLOTS];
+	struct blob *own;       /* the last large frame for a group's member: whoever sends it holds it too */
 	size_t bytes;
 	uint32_t hand;          /* who is given up next when there are too many bytes */
 	uint64_t used_ns;       /* 0: empty */
@@ -61,6 +66,10 @@ struct ws {
 	struct draft draft;     /* of the publish that is read */
 	struct buf out;         /* a frame that is written */
 	struct ws_cache cache;
+	size_t held_max;
+	size_t held;            /* bytes of frames that are in memory, whoever holds them */
+	size_t reserved;        /* bytes of messages that are read again to become frames */
+	struct list hungry;     /* struct ws_sub: they have a message that waits until less is held, the first one for the longest time */
 	uint64_t uniq_random;   /* half of every message id that we make */
 	uint32_t uniq_counter;
 	uint64_t now_ns;        /* of the last turn */
@@ -98,6 +107,11 @@ struct ws_id {
  */
 enum ws_sub_state { SUB_ASKING, SUB_OPEN, SUB_ENDING };
 struct ws_opening;
+/* A message that came to a tap when there was no room for it: it is read again, from its place. */
+struct ws_late {
+	uint64_t position;
+	size_t n;               /* bytes of its record */
+};
 struct ws_sub {
 	uint32_t magic;
 	enum ws_sub_state state;
@@ -115,6 +129,12 @@ struct ws_sub {
 	uint32_t unsettled;     /* group: deliveries that wait for the client's word */
 	uint32_t settling;      /* requests under way about them */
 	uint32_t frame_bytes;   /* what a frame takes lately */
+	struct ws_late late[WS_WINDOW_MAX]; /* in order; what comes behind them goes there too */
+	uint32_t n_late;
+	bool viewing;           /* the first of them is being read */
+	struct engine_view view;
+	struct list hungry;     /* front->hungry */
+	size_t hungry_n;        /* bytes of what waits */
 	uint64_t seq;           /* of the last delivery */
 	struct list leases;     /* struct ws_lease, by seq */
 	struct u64map by_seq;
@@ -152,6 +172,7 @@ void ws_subscribe(struct ws_peer *p, const json_t *msg);
 void ws_unsubscribe(struct ws_peer *p, const json_t *msg);
 void ws_credit(struct ws_peer *p, const json_t *msg);
 void ws_sub_flow(struct ws_sub *s);          /* hands credit on as the connection has room */
+void ws_sub_send(struct ws_sub *s, const struct message *m, const struct delivery *d); /* a message; 'd' of a group's, else NULL */
 void ws_sub_close(struct ws_sub *s);
 void ws_sub_free_if_over(struct ws_sub *s);
 /* The subscription that "sub" names; NULL: none, and an error was sent. */
@@ -162,6 +183,13 @@ void ws_sub_opened(struct ws_sub *s, struct slice cursor);
 enum status ws_open_read(struct ws_sub *s, const json_t *msg, const char **ret_why); /* what the client wants, into s->opening */
 void ws_open_go(struct ws_sub *s);
 void ws_open_free(struct ws_opening *o);
+
+/* ---- ws_late.c ---- */
+/* Is there room for a message of so many bytes? When there is none the subscription hears of it: by drained(), or by ws_late_turn. */
+bool ws_late_room(struct ws_sub *s, size_t n);
+void ws_late_put(struct ws_sub *s, uint64_t position, size_t n);
+void ws_late_next(struct ws_sub *s);         /* reads the first one, if there is room now */
+bool ws_late_turn(struct ws *w);             /* those that less is held for now; true: the engine was asked for something */
 
 /* ---- ws_settle.c ---- */
 struct ws_lease {
@@ -180,8 +208,8 @@ void ws_settle_quietly(struct ws_sub *s, uint64_t tag, enum settle how);
 /* ---- ws_frame.c ---- */
 /* A message for a tap: a frame that others may share. Valid until the next call; hold its blob to keep it. */
 struct piece ws_frame_shared(struct ws *w, const struct ws_sub *s, const struct message *m, struct slice topic);
-/* A message for a group's member, into w->out. */
-struct slice ws_frame_own(struct ws *w, const struct ws_sub *s, const struct message *m, const struct delivery *d, uint64_t seq);
+/* A message for a group's member, the same way. */
+struct piece ws_frame_own(struct ws *w, const struct ws_sub *s, const struct message *m, const struct delivery *d, uint64_t seq);
 void ws_cache_clear(struct ws *w);
 uint64_t ws_cache_turn(struct ws *w, uint64_t now_ns); /* returns its deadline */
 

@@ -10,6 +10,8 @@
  */
 #include "front/websocket/ws.h"
 
+#include "base/mem.h"
+
 #define HEAD "{\"type\":\"message\",\"sub\":"
 #define HEAD_N (sizeof(HEAD) - 1)
 #define HASH_FACTOR UINT64_C(0x9E3779B97F4A7C15)
@@ -44,14 +46,50 @@ static void finish(struct ws *w, const struct message *m, struct slice topic, ui
 	buf_u8(&w->out, '}');
 }
 
-struct slice ws_frame_own(struct ws *w, const struct ws_sub *s, const struct message *m, const struct delivery *d, uint64_t seq)
+/* A frame that is counted as long as it is in memory. */
+struct kept {
+	struct blob blob;
+	struct ws *front;
+	uint8_t p[];
+};
+
+static void kept_free(struct blob *b)
 {
+	struct kept *k = container_of(b, struct kept, blob);
+
+	CHECK(k->front->held >= b->n);
+	k->front->held -= b->n;
+	mem_free(k);
+}
+
+static struct blob *keep(struct ws *w, struct slice frame)
+{
+	struct kept *k = mem_grow(NULL, sizeof(*k) + frame.n);
+
+	k->blob = (struct blob){.free = kept_free, .n = frame.n, .p = k->p};
+	atomic_init(&k->blob.refs, 1);
+	k->front = w;
+	memcpy(k->p, frame.p, frame.n);
+	w->held += frame.n;
+	return &k->blob;
+}
+
+struct piece ws_frame_own(struct ws *w, const struct ws_sub *s, const struct message *m, const struct delivery *d, uint64_t seq)
+{
+	struct ws_cache *c = &w->cache;
+
 	begin(w, s);
 	ws_put_number(&w->out, "seq", seq);
 	ws_put_number(&w->out, "lease", d->lease_ms < 0 ? 0 : (uint64_t)d->lease_ms);
 	finish(w, m, d->topic, d->attempt);
 	w->n.encoded++;
-	return buf_view(&w->out);
+	blob_drop(c->own);
+	c->own = NULL;
+	if (w->out.n <= WS_SMALL)
+		return (struct piece){buf_view(&w->out), NULL};
+	c->own = keep(w, buf_view(&w->out));
+	c->used_ns = w->now_ns;
+	return (struct piece){slice_of(c->own->p, c->own->n), c->own};
 }
 
 static void forget(struct ws_cache *c, struct ws_cached *e)
@@ -67,6 +105,8 @@ void ws_cache_clear(struct ws *w)
 {
 	for (size_t i = 0; i < WS_CACHE_SLOTS; i++)
 		forget(&w->cache, &w->cache.v[i]);
+	blob_drop(w->cache.own);
+	w->cache.own = NULL;
 	w->cache.used_ns = 0;
 }
 
@@ -96,7 +136,7 @@ struct piece ws_frame_shared(struct ws *w, const struct ws_sub *s, const struct 
 	forget(c, e);
 	while (c->bytes > 0 && c->bytes + w->out.n > WS_CACHE_BYTES)
 		forget(c, &c->v[c->hand++ % WS_CACHE_SLOTS]);
-	*e = (struct ws_cached){.position = m->r.position, .frame = blob_copy(buf_view(&w->out)), .name_n = (uint32_t)s->name.n};
+	*e = (struct ws_cached){.position = m->r.position, .frame = keep(w, buf_view(&w->out)), .name_n = (uint32_t)s->name.n};
 	c->bytes += e->frame->n;
 	return (struct piece){slice_of(e->frame->p, e->frame->n), e->frame};
 }

@@ -6,8 +6,8 @@
  * Subscriptions: of a group (each message is leased until the client settles it) or a tap (ephemeral, every message to everyone).
  *
  * Credit is the client's promise to take so many messages. It is not handed to the engine at once but in small windows, as the connection takes what
- * is queued: a client that promises much and reads nothing has a few frames waiting, whatever it promised. Settling returns one credit in a group;
- * a tap gets more by "credit", or by itself where it asked for "auto".
+ * is queued: a client that promises much and reads nothing has a few frames waiting, whatever it promised, and what is large beside them comes later
+ * (ws_late.c). Settling returns one credit in a group; a tap gets more by "credit", or by itself where it asked for "auto".
  */
 #include "front/websocket/ws.h"
 
@@ -25,7 +25,7 @@ void ws_sub_free_if_over(struct ws_sub *s)
 	struct list *n;
 
 	CHECK_OBJ(s, WS_SUB_MAGIC);
-	if (!s->over || s->settling > 0)
+	if (!s->over || s->settling > 0 || s->viewing)
 		return;
 	while ((n = list_pop(&s->leases)) != NULL)
 		mem_free(container_of(n, struct ws_lease, link));
@@ -43,6 +43,7 @@ static void over(struct ws_sub *s)
 {
 	CHECK(!s->over);
 	s->over = true;
+	list_remove(&s->hungry);
 	list_remove(&s->link);
 	s->peer->n_subs--;
 	ws_sub_free_if_over(s);
@@ -121,8 +122,12 @@ void ws_sub_flow(struct ws_sub *s)
 	struct ws_peer *p = s->peer;
 
 	CHECK_OBJ(s, WS_SUB_MAGIC);
-	if (s->state != SUB_OPEN || !ws_peer_open(p))
+	if (s->state != SUB_OPEN || !ws_peer_open(p) || list_linked(&s->hungry))
 		return;
+	if (s->n_late > 0) {
+		ws_late_next(s);
+		return;
+	}
 	uint64_t wanted = s->automatic ? WS_WINDOW_MAX : s->wanted;
 	if (wanted == 0 || s->under_way > WS_WINDOW_MAX / 2)
 		return;
@@ -149,13 +154,23 @@ static void skip(struct ws_sub *s, const struct delivery *d, enum settle how)
 	ws_sub_flow(s);
 }
 
+void ws_sub_send(struct ws_sub *s, const struct message *m, const struct delivery *d)
+{
+	struct ws_peer *p = s->peer;
+	struct ws *w = p->front;
+	struct piece piece = d != NULL ? ws_frame_own(w, s, m, d, ws_lease_new(s, d->tag)->seq) : ws_frame_shared(w, s, m, m->r.topic);
+
+	s->frame_bytes = (uint32_t)u64_max(piece.bytes.n, s->frame_bytes - s->frame_bytes / 8);
+	w->n.delivered++;
+	stream_send(p->stream, &piece, 1);
+}
+
 static void deliver(struct engine_sub *e, const struct delivery *d)
 {
 	struct ws_sub *s = container_of(e, struct ws_sub, sub);
 	struct ws_peer *p = s->peer;
 	struct ws *w = p->front;
 	struct message m;
-	struct piece piece;
 
 	CHECK_OBJ(s, WS_SUB_MAGIC);
 	CHECK(s->under_way > 0);
@@ -173,16 +188,17 @@ static void deliver(struct engine_sub *e, const struct delivery *d)
 		skip(s, d, SETTLE_ACK);
 		return;
 	}
-	if (s->group) {
-		struct ws_lease *l = ws_lease_new(s, d->tag);
-		piece = (struct piece){ws_frame_own(w, s, &m, d, l->seq), NULL};
+	bool room = (s->n_late == 0 || s->group) && ws_late_room(s, d->record.n);
+	if (room) {
+		ws_sub_send(s, &m, s->group ? d : NULL);
+		ws_sub_flow(s);
+	} else if (!s->group) {
+		ws_late_put(s, m.r.position, d->record.n);
 	} else {
-		piece = ws_frame_shared(w, s, &m, d->topic);
+		/* Perhaps another member of the group has room. */
+		s->wanted++;
+		ws_settle_quietly(s, d->tag, SETTLE_RELEASE);
 	}
-	s->frame_bytes = (uint32_t)u64_max(piece.bytes.n, s->frame_bytes - s->frame_bytes / 8);
-	w->n.delivered++;
-	stream_send(p->stream, &piece, 1);
-	ws_sub_flow(s);
 }
 
 /* ---- Requests ----------------------------------------------------------------------------------------------------------------------- */
@@ -275,6 +291,7 @@ void ws_subscribe(struct ws_peer *p, const json_t *msg)
 	s->sub.deliver = deliver;
 	s->sub.ended = ended;
 	list_init(&s->leases);
+	list_init(&s->hungry);
 	list_push(&p->subs, &s->link);
 	p->n_subs++;
 	ws_peer_hold(p);
@@ -314,7 +331,7 @@ void ws_credit(struct ws_peer *p, const json_t *msg)
 		ws_error(p, &id, s, NULL, ST_BAD_ARG, s->automatic ? "this subscription's credit is \"auto\"" : "\"more\" must be a number above 0");
 		return;
 	}
-	if ((uint64_t)more > max || s->wanted + s->under_way + s->unsettled + (uint64_t)more > max) {
+	if ((uint64_t)more > max || s->wanted + s->under_way + s->n_late + s->unsettled + (uint64_t)more > max) {
 		ws_error(p, &id, s, NULL, ST_BAD_ARG, "that would be more than maxCredit");
 		return;
 	}

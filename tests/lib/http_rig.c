@@ -55,12 +55,22 @@ static void stream_end(struct http_call *call)
 	buf_reset(&c->queued);
 }
 
-size_t http_rig_room = SIZE_MAX;
+size_t http_rig_room = SIZE_MAX, http_rig_kept = SIZE_MAX;
+
+static size_t kept_of_streams(const struct http_rig *h)
+{
+	size_t sum = 0;
+
+	for (unsigned i = 0; i < h->n_calls; i++)
+		sum += h->calls[i]->gone ? 0 : h->calls[i]->queued.n;
+	return sum;
+}
 
 static bool room(struct http_call *call, size_t n)
 {
-	(void)call;
-	return n <= http_rig_room;
+	struct http_call_rig *c = rig_of(call);
+
+	return n <= http_rig_room && (!c->streaming || n <= http_rig_kept - u64_min(http_rig_kept, kept_of_streams(c->h)));
 }
 
 static const struct http_carrier_ops carrier_ops = {reply, stream_begin, stream_write, stream_end, room};
@@ -77,6 +87,7 @@ static void flush(struct http_rig *h)
 		c->c.unsent = 0;
 		http_api_writable(h->api, &c->c);
 	}
+	http_api_freed(h->api);
 }
 
 /* ---- Life --------------------------------------------------------------------------------------------------------------------------- */

@@ -43,6 +43,7 @@ void http_rig_attached_turn(struct http_rig *h, uint64_t now_ns);
 void http_rig_detach(struct http_rig *h);  /* when it is idle */
 
 extern size_t http_rig_room;               /* bytes that an answer may have */
+extern size_t http_rig_kept;               /* bytes that all streams together may have queued, but for small events */
 void http_rig_init(struct http_rig *h);    /* conf may be changed before http_rig_open */
 void http_rig_open(struct http_rig *h);
 void http_rig_restart(struct http_rig *h); /* drain, close, open again */

@@ -26,17 +26,24 @@ struct ws_rig {
 struct note {
 	struct list link;
 	size_t n;
-	uint8_t p[];
+	const uint8_t *p;
+	struct blob *blob; /* owns p */
 };
 
-static void push(struct list *to, struct slice s)
+static void push(struct list *to, const struct piece *v)
 {
-	struct note *m = mem_new(sizeof(*m) + s.n);
+	struct note *m = mem_new(sizeof(*m));
 
-	m->n = s.n;
-	if (s.n > 0)
-		memcpy(m->p, s.p, s.n);
+	m->blob = v->blob != NULL ? blob_hold(v->blob) : blob_copy(v->bytes);
+	m->p = v->blob != NULL ? v->bytes.p : m->blob->p;
+	m->n = v->bytes.n;
 	list_push(to, &m->link);
+}
+
+static void note_free(struct note *m)
+{
+	blob_drop(m->blob);
+	mem_free(m);
 }
 
 static void drop_all(struct list *l)
@@ -44,7 +51,7 @@ static void drop_all(struct list *l)
 	struct list *n;
 
 	while ((n = list_pop(l)) != NULL)
-		mem_free(container_of(n, struct note, link));
+		note_free(container_of(n, struct note, link));
 }
 
 /* ---- The carrier ------------------------------------------------------------------------------------------------------------------- */
@@ -54,17 +61,13 @@ static struct ws_client *client(struct stream *s) { return container_of(s, struc
 static void out_send(struct stream *s, const struct piece *v, unsigned n)
 {
 	struct ws_client *c = client(s);
-	struct buf whole = {0};
 
-	CHECK(!c->closed);
+	CHECK(!c->closed && n == 1);
 	if (c->close_asked)
 		return;
-	for (unsigned i = 0; i < n; i++)
-		buf_slice(&whole, v[i].bytes);
-	push(&c->out, buf_view(&whole));
-	c->out_bytes += whole.n;
+	push(&c->out, v);
+	c->out_bytes += v->bytes.n;
 	c->peak = c->out_bytes > c->peak ? c->out_bytes : c->peak;
-	buf_fini(&whole);
 }
 
 static size_t out_room(struct stream *s)
@@ -101,7 +104,7 @@ void ws_step(struct ws_client *c)
 		copy[m->n] = '!';
 		assert_int_equal(ws_json_stream.input(c->conn, slice_of(copy, m->n)), m->n);
 		free(copy);
-		mem_free(m);
+		note_free(m);
 	}
 	if (c->full && !c->close_asked && !c->closed && c->out_bytes <= c->room / 2) {
 		c->full = false;
@@ -154,7 +157,7 @@ void ws_say_bytes(struct ws_client *c, struct slice bytes)
 {
 	if (c->closed || c->close_asked)
 		return;
-	push(&c->in, bytes);
+	push(&c->in, &(struct piece){bytes, NULL});
 	ws_step(c);
 }
 
@@ -186,7 +189,7 @@ json_t *ws_next(struct ws_client *c)
 	c->got = json_loadb((const char *)m->p, m->n, JSON_ALLOW_NUL, &err);
 	if (c->got == NULL || !json_is_object(c->got))
 		fail_msg("not a JSON object: %s: %s", err.text, c->text);
-	mem_free(m);
+	note_free(m);
 	return c->got;
 }
 

@@ -618,6 +618,77 @@ static void a_stalled_reader_of_a_topic_costs_little(void **state)
 	assert_int_equal(n, 200);
 }
 
+/* Streams whose credit was asked for when messages were small. */
+static void large_messages_behind_small_ones_wait_for_room(void **state)
+{
+	static const char *const targets[] = {TAP, GROUP "?ack=auto"};
+	char big[20001];
+
+	(void)state;
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	for (unsigned k = 0; k < 2; k++) {
+		struct http_call_rig *c = follow(targets[k], NULL);
+		for (unsigned i = 0; i < 40; i++)
+			publish("small", 0);
+		http_rig_run(&h, 100);
+		http_rig_stall(c, true);
+		for (unsigned i = 0; i < 12; i++) {
+			big[0] = (char)('a' + i);
+			publish(big, 0);
+		}
+		publish("end", 0);
+		http_rig_run(&h, 100);
+		if (c->queued.n > 16384 + 21000)
+			fail_msg("%s: %zu bytes are queued", targets[k], c->queued.n);
+		http_rig_stall(c, false);
+		http_rig_run(&h, 2000);
+		for (unsigned i = 0; i < 13; i++) {
+			char what[40];
+			snprintf(what, sizeof(what), i == 12 ? "\"body\":\"end\"" : "\"body\":\"%cx", 'a' + i);
+			has(http_rig_body(c), what);
+		}
+		http_rig_gone(c);
+		http_rig_run(&h, 100);
+	}
+}
+
+static void slow_readers_are_bounded_together(void **state)
+{
+	enum { READERS = 24, MOST = 100000 };
+	struct http_call_rig *c[READERS];
+	char big[20001], target[64];
+	size_t sum = 0;
+
+	(void)state;
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	for (unsigned i = 0; i < READERS; i++) {
+		snprintf(target, sizeof(target), i % 2 == 0 ? TAP : "/v1/topics/t/groups/g%u/messages", i);
+		c[i] = follow(target, NULL);
+		http_rig_stall(c[i], true);
+	}
+	http_rig_kept = MOST;
+	publish(big, 0);
+	http_rig_run(&h, 1000);
+	for (unsigned i = 0; i < READERS; i++)
+		sum += c[i]->queued.n;
+	assert_in_range(sum, 20000, MOST + 1000);
+	/* Those who read, and those who go, make room for the others. */
+	for (unsigned i = 0; i < READERS; i++) {
+		if (i % 4 != 3 && i > 1) {
+			http_rig_stall(c[i], false);
+			continue;
+		}
+		http_rig_gone(c[i]);
+	}
+	http_rig_run(&h, 2000);
+	for (unsigned i = 2; i < READERS; i++)
+		if (i % 4 != 3)
+			has(http_rig_body(c[i]), "\"body\":\"xxx");
+	http_rig_kept = SIZE_MAX;
+}
+
 static void an_expired_message_is_passed_over(void **state)
 {
 	(void)state;
@@ -642,7 +713,8 @@ int main(void)
 		T(a_quiet_stream_has_a_heartbeat), T(an_end_is_said), T(streams_end_with_the_front), T(what_is_no_stream_is_refused),
 		T(who_hangs_up_at_any_moment_leaves_nothing), T(a_reader_sees_what_comes), T(a_reader_begins_where_it_wants), T(a_reader_gets_only_its_tags),
 		T(a_reader_who_comes_back_misses_nothing),
-		T(a_reader_of_a_topic_that_was_made_again_gets_all_of_it), T(a_stalled_reader_of_a_topic_costs_little), T(an_expired_message_is_passed_over),
+		T(a_reader_of_a_topic_that_was_made_again_gets_all_of_it), T(a_stalled_reader_of_a_topic_costs_little),
+		T(large_messages_behind_small_ones_wait_for_room), T(slow_readers_are_bounded_together), T(an_expired_message_is_passed_over),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
