@@ -6,9 +6,9 @@
 
 #include "base/obj.h"
 
-void numbers_init(struct numbers *n, void (*wake)(void *), void *wake_arg)
+void numbers_init(struct numbers *n)
 {
-	*n = (struct numbers){.wake = wake, .wake_arg = wake_arg};
+	*n = (struct numbers){.wanted = false};
 	CHECK(pthread_mutex_init(&n->mutex, NULL) == 0);
 }
 
@@ -18,16 +18,16 @@ void numbers_fini(struct numbers *n)
 	buf_fini(&n->text);
 }
 
-void numbers_ask(struct numbers *n, struct buf *out)
+void numbers_want(struct numbers *n) { atomic_store(&n->wanted, true); }
+
+void numbers_get(struct numbers *n, struct buf *out)
 {
 	CHECK(pthread_mutex_lock(&n->mutex) == 0);
 	buf_slice(out, buf_view(&n->text));
 	CHECK(pthread_mutex_unlock(&n->mutex) == 0);
-	if (!atomic_exchange(&n->wanted, true))
-		n->wake(n->wake_arg);
 }
 
-bool numbers_wanted(struct numbers *n) { return atomic_load_explicit(&n->wanted, memory_order_relaxed) && atomic_exchange(&n->wanted, false); }
+bool numbers_wanted(struct numbers *n) { return atomic_load(&n->wanted) && atomic_exchange(&n->wanted, false); }
 
 void numbers_put(struct numbers *n, struct buf *fresh)
 {

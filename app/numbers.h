@@ -3,8 +3,8 @@
  * Copyright The Gantry authors
  */
 /*
- * What the process and its fronts count, for whoever asks in another thread. The loop writes a text when somebody has asked for it, and who asks
- * is given the last one: so a question never waits for the loop, and the loop does nothing when nobody looks.
+ * What the process and its fronts count, for another thread. The loop writes a text when somebody wants one, and does nothing when nobody looks. Who wants
+ * it says so and then asks the engine for something: the loop writes the text in the turn that serves that request, so it is there with the answer.
  */
 #ifndef APP_NUMBERS_H
 #define APP_NUMBERS_H
@@ -18,14 +18,14 @@ struct numbers {
 	pthread_mutex_t mutex;
 	struct buf text;          /* under the mutex */
 	atomic_bool wanted;
-	void (*wake)(void *);     /* from any thread: numbers_wanted is to be looked at */
-	void *wake_arg;
 };
-void numbers_init(struct numbers *n, void (*wake)(void *), void *wake_arg);
+void numbers_init(struct numbers *n);
 void numbers_fini(struct numbers *n);
+/* From any thread. */
+void numbers_want(struct numbers *n);
 /* From any thread: appends the last text. */
-void numbers_ask(struct numbers *n, struct buf *out);
-/* The loop's: was a text asked for since the last call? */
+void numbers_get(struct numbers *n, struct buf *out);
+/* The loop's: is a new text wanted since the last call? */
 bool numbers_wanted(struct numbers *n);
 /* The loop's: the text from now on; 'fresh' gets the old one's memory. */
 void numbers_put(struct numbers *n, struct buf *fresh);

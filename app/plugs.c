@@ -67,7 +67,7 @@ static void wake(void *loop) { loop_wake(loop); }
 void plugs_init(struct plugs *pl, struct process *p)
 {
 	*pl = (struct plugs){.p = p};
-	numbers_init(&pl->numbers, wake, &p->loop);
+	numbers_init(&pl->numbers);
 	configure(&pl->conf, p->set);
 	for (const struct front_row *r = front_rows; r->ops != NULL; r++) {
 		if (r->enable != SET_COUNT && p->set->n[r->enable] == 0)
@@ -137,7 +137,15 @@ bool plugs_ports(struct plugs *pl)
 
 /* ---- Lives -------------------------------------------------------------------------------------------------------------------------- */
 
-static void describe(void *arg, struct buf *metrics) { numbers_ask(&((struct plugs *)arg)->numbers, metrics); }
+static void describe(void *arg, struct buf *metrics)
+{
+	struct plugs *pl = arg;
+
+	if (metrics == NULL)
+		numbers_want(&pl->numbers);
+	else
+		numbers_get(&pl->numbers, metrics);
+}
 
 /* What the fronts count; those that have a thread of their own say it there. */
 static void describe_all(struct plugs *pl)
@@ -214,11 +222,12 @@ uint64_t plugs_turn(struct plugs *pl, uint64_t now_ns)
 {
 	uint64_t due = NEVER;
 
-	if (numbers_wanted(&pl->numbers))
-		describe_all(pl);
 	for (unsigned i = 0; i < pl->n; i++)
 		if (pl->v[i].running && pl->v[i].row->ops->turn != NULL)
 			due = u64_min(due, pl->v[i].row->ops->turn(pl->v[i].state, now_ns));
+	/* Behind the turns, in which other threads' requests are taken, and before the engine answers them. */
+	if (numbers_wanted(&pl->numbers))
+		describe_all(pl);
 	return due;
 }
 

@@ -99,7 +99,11 @@ struct front_env {
 	void (*random)(void *to, size_t n);     /* secret bytes from the kernel */
 	struct front_port ports[FRONT_PORTS_MAX]; /* this front's */
 	unsigned n_ports;
-	void (*describe)(void *, struct buf *metrics); /* from any thread: what the fronts of the process's loop count, as lines for Prometheus; may be NULL */
+	/*
+	 * From any thread: what the fronts of the process's loop count, as lines for Prometheus. They are as old as the last wish: a call with NULL wishes for new ones,
+	 * which are there when the engine has answered a request that was made after it. May be NULL.
+	 */
+	void (*describe)(void *, struct buf *metrics);
 	void *describe_arg;
 	const struct stream_bound *streams;     /* protocols of this process that a carrier may bring in; ended by ops NULL */
 };

@@ -24,9 +24,11 @@ import runner
 import server
 from runner import Failed, check
 
-START_LIMIT_S = 5.0        # a start on an empty folder
-STOP_LIMIT_S = 5.0
-STALLED_STOP_LIMIT_S = 8.0 # with clients that take nothing: each front lets them finish for two or three seconds
+START_LIMIT_S = 20.0       # a start on an empty folder; it takes a tenth of a second where nothing else goes on
+STOP_LIMIT_S = 12.0        # with pulls that wait for 15 s and more
+STALLED_STOP_LIMIT_S = 20.0 # with clients that take nothing: each front lets them finish for two or three seconds, not for their half minute
+COME_S = 60.0              # until what must happen has happened
+SPIN_WINDOWS = 8           # half seconds, in one of which a server that does not spin takes little of a core
 FRONTS = ("http", "mqtt", "websocket")  # beside the native one
 PORT_KEYS = {"http": "httpPort", "mqtt": "mqttPort", "websocket": "websocketPort"}
 CONNECTIONS = 10_000       # opened and closed
@@ -63,18 +65,18 @@ def read_all(srv, topic, queues=4):
 
 def works(srv, label):
     """The server serves somebody who comes now."""
-    conn = native.Connection(srv.port, timeout=5.0)
+    conn = native.Connection(srv.port)
     a = conn.want(native.SEND, native.send_fields("neighbour", 0, now_ms()), label.encode())
     offset = int(a.ext["queueOffset"])
     b = conn.want(native.PULL, native.pull_fields("neighbour", 0, offset))
     check(label.encode() in [r[3] for r in native.records(b.body)], "%s: the message that was just sent is not read" % label)
     conn.close()
-    ns = native.Connection(srv.ns_port, timeout=5.0)
+    ns = native.Connection(srv.ns_port)
     check(native.route(ns, "neighbour") is not None, "%s: the name server has no route" % label)
     ns.close()
 
 
-def output_of(command, limit=10.0):
+def output_of(command, limit=60.0):
     """Exit status and both streams of a program that is to end by itself."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, check=False)
@@ -172,7 +174,7 @@ def fronts_off(folder):
 def make_cert(folder, name):
     cert, key = os.path.join(folder, name + ".pem"), os.path.join(folder, name + ".key")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-keyout", key, "-out", cert], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=30)
+                    "-keyout", key, "-out", cert], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=120)
     return cert, key
 
 
@@ -197,7 +199,7 @@ def certificates(folder):
     try:
         check(srv.ports.get("https") == [srv.https_port], "no https: %s" % srv.ports)
         context = ssl.create_default_context(cafile=cert)
-        with socket.create_connection(("127.0.0.1", srv.https_port), 5.0) as raw, context.wrap_socket(raw, server_hostname="localhost") as s:
+        with socket.create_connection(("127.0.0.1", srv.https_port), COME_S) as raw, context.wrap_socket(raw, server_hostname="localhost") as s:
             s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             check(s.recv(100).startswith(b"HTTP/1.1 200"), "no answer over TLS")
     finally:
@@ -289,12 +291,13 @@ def restart_keeps(folder):
         conn.want(native.HEARTBEAT, {}, native.heartbeat("c@1", "g-kept", ["kept"]))
         for q in range(4):
             conn.want(native.COMMIT_OFFSET, {"consumerGroup": "g-kept", "topic": "kept", "queueId": q, "commitOffset": 10 + q})
-        conn.want(native.SEND, native.send_fields("kept-later", 0, now_ms(), {"DELAY": "2"}), b"later")
         due = time.time() + 5.0
+        conn.want(native.SEND, native.send_fields("kept-later", 0, now_ms(), {"DELAY": "2"}), b"later")
         conn.close()
         for how in ("stop", "kill", "stop"):
             if how == "kill":
-                time.sleep(0.3)  # offsets are synced within 100 ms
+                time.sleep(0.3)  # offsets are in the log within 100 ms, at the latest before a message that is sent then
+                fill(srv, "after-the-offsets", 1)
             getattr(srv, how)()
             srv.start()
             check(read_all(srv, "kept") == sent, "messages differ after a %s" % how)
@@ -312,7 +315,7 @@ def restart_keeps(folder):
             conn.close()
             ns.close()
         conn = native.Connection(srv.port)
-        while time.time() < due + 5.0:
+        while time.time() < due + COME_S:
             a = conn.ask(native.PULL, native.pull_fields("kept-later", 0, 0, wait_ms=1000))
             if a.code == native.OK:
                 break
@@ -347,10 +350,10 @@ def wrong_settings(folder):
         ("nosuchkey=1", "nosuchkey"), ("listenPort=abc", "listenPort"), ("listenPort=70000", "listenPort"), ("flushDiskType=SOMETIMES", "flushDiskType"),
         ("aclEnable=true", "aclEnable"), ("brokerRole=SLAVE", "brokerRole"), ("no equals sign", ""), ("bindAddress=0.0.0.0", "bindAddress|allowInsecureListen"),
     ]
+    base = server.free_ports()
     for line, named in cases:
         path = os.path.join(folder, "wrong.conf")
         data = os.path.join(folder, "data-wrong")
-        base = server.free_ports()
         with open(path, "w", encoding="ascii") as f:
             f.write("# a comment\nbrokerName=b\n%s\nbrokerId=0\n" % line)
         if "listenPort" not in line:
@@ -434,7 +437,7 @@ def metrics(folder):
         held = [native.Connection(srv.port), native.Connection(srv.port), clients.Mqtt(srv.mqtt_port, "counted"), clients.WebSocket(srv.ws_port)]
         http = clients.Http(srv.http_port)
         want = {"native": 2, "mqtt": 1, "websocket": 1, "http": 1}
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + COME_S
         while True:
             status, _headers, text = http.ask("GET", "/metrics")
             found = {name: int(n) for name, n in re.findall(r"^gantry_(\w+)_connections (\d+)$", text.decode(), re.M) if name in want}
@@ -443,6 +446,11 @@ def metrics(folder):
             time.sleep(0.05)
         check(status == 200 and found == want, "%d: %s instead of %s" % (status, found, want))
         check(b'gantry_build_info{version="' in text, "no version: %s" % text[:300])
+        # What has just happened is in the next answer.
+        for n in range(2, 7):
+            held.append(clients.Mqtt(srv.mqtt_port, "counted-%d" % n))
+            text = http.ask("GET", "/metrics")[2].decode()
+            check("gantry_mqtt_connections %d\n" % n in text, "%s instead of %d" % (re.findall("gantry_mqtt_connections .*", text), n))
         for c in held:
             c.close()
     finally:
@@ -470,7 +478,7 @@ def damaged_log(folder):
             f.write(b"ROT")
         srv.launch()
         try:
-            status = srv.process.wait(10.0)
+            status = srv.process.wait(COME_S)
         except subprocess.TimeoutExpired as e:
             raise Failed("it starts with a damaged log: %s" % srv.tail(5)) from e
         check(status > 0, "the exit status with a damaged log is %d" % status)
@@ -545,7 +553,7 @@ def malformed(folder):
         stop, wrong, served = threading.Event(), [], [0]
 
         def neighbour():
-            conn = native.Connection(srv.port, timeout=5.0)
+            conn = native.Connection(srv.port)
             try:
                 while not stop.is_set():
                     conn.want(native.SEND, native.send_fields("neighbour", 1, now_ms()), b"n%d" % served[0])
@@ -560,7 +568,7 @@ def malformed(folder):
             for data in garbage_frames(dice):
                 count += 1
                 try:
-                    s = socket.create_connection(("127.0.0.1", port), 5.0)
+                    s = socket.create_connection(("127.0.0.1", port), COME_S)
                     s.sendall(data)
                     if count % 3 == 0:
                         s.shutdown(socket.SHUT_WR)
@@ -580,7 +588,7 @@ def malformed(folder):
         check(not wrong, "seed %d: a neighbour was disturbed: %s" % (seed, wrong))
         for s in held:
             s.close()
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + COME_S
         while open_files(srv) > files + 5 and time.monotonic() < end:
             time.sleep(0.05)
         check(open_files(srv) <= files + 5, "files: %d before, %d after" % (files, open_files(srv)))
@@ -607,7 +615,7 @@ def many_connections(folder):
         while done < CONNECTIONS:
             batch = []
             for i in range(AT_ONCE):
-                s = socket.create_connection(("127.0.0.1", srv.port if i % 2 else srv.ns_port), 10.0)
+                s = socket.create_connection(("127.0.0.1", srv.port if i % 2 else srv.ns_port), COME_S)
                 if i % 4 == 0:
                     s.sendall(native.frame(native.ROUTE if i % 2 == 0 else native.MAX_OFFSET, {"topic": "neighbour", "queueId": 0}, b"", 1))
                 elif i % 4 == 1:
@@ -620,7 +628,7 @@ def many_connections(folder):
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an orderly end
                 s.close()
         took = time.monotonic() - begin
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + COME_S
         while open_files(srv) > files + 5 and time.monotonic() < end:
             time.sleep(0.05)
         check(open_files(srv) <= files + 5, "files: %d before, %d after" % (files, open_files(srv)))
@@ -630,15 +638,22 @@ def many_connections(folder):
         srv.stop()
 
 
+def timed_works(srv, label):
+    begin = time.monotonic()
+    works(srv, label)
+    return time.monotonic() - begin
+
+
 def slow_reader(folder):
     """A client that asks for much and takes nothing costs a bounded amount, and neighbours nothing."""
     srv = server.Gantry(folder)
     srv.start()
     try:
-        conn = native.Connection(srv.port, timeout=20.0)
+        conn = native.Connection(srv.port)
         conn.want(native.CREATE_TOPIC, native.topic_fields("big", 1))
         for i in range(32):
             conn.want(native.SEND, native.send_fields("big", 0, now_ms()), random.randbytes(200_000))
+        alone = sorted(timed_works(srv, "alone%d" % i) for i in range(5))[2]
         deaf = [socket.create_connection(("127.0.0.1", srv.port), 10.0) for _ in range(5)]
         for s in deaf:
             s.settimeout(2.0)
@@ -647,18 +662,14 @@ def slow_reader(folder):
                     s.sendall(native.frame(native.PULL, native.pull_fields("big", 0, i % 32), b"", i))
             except OSError:
                 pass  # it may stop reading from somebody who does not read
-        slowest = 0.0
-        for i in range(20):
-            begin = time.monotonic()
-            works(srv, "n%d" % i)
-            slowest = max(slowest, time.monotonic() - begin)
+        times = sorted(timed_works(srv, "n%d" % i) for i in range(20))
         taken = resident(srv)
         check(taken < 2 * MEMORY_LIMIT, "the server takes %d MiB" % (taken >> 20))
-        check(slowest < 2.0, "a neighbour waited %.1f s" % slowest)
+        check(times[10] < max(2.0, 10 * alone), "half of the neighbours waited %.1f s and more, before it was %.1f s" % (times[10], alone))
         for s in deaf:
             s.close()
         works(srv, "after")
-        return "%d MiB, the slowest of 20 neighbours took %.0f ms" % (taken >> 20, slowest * 1000)
+        return "%d MiB, the slowest of 20 neighbours took %.0f ms" % (taken >> 20, times[-1] * 1000)
     finally:
         srv.stop()
 
@@ -678,15 +689,18 @@ def no_descriptors(folder):
     try:
         works(srv, "before")
         for name in ("http_port", "mqtt_port", "ws_port", "port", "ns_port"):
-            held = [socket.create_connection(("127.0.0.1", getattr(srv, name)), 5.0) for _ in range(200)]
+            held = [socket.create_connection(("127.0.0.1", getattr(srv, name)), COME_S) for _ in range(200)]
             time.sleep(0.3)
-            begin = cpu_seconds(srv)
-            time.sleep(0.5)
-            spent = cpu_seconds(srv) - begin
-            check(spent < 0.25, "with 200 connections on %s it takes %.0f ms of a core in 500 ms" % (name, spent * 1000))
+            for _ in range(SPIN_WINDOWS):
+                begin = cpu_seconds(srv)
+                time.sleep(0.5)
+                spent = cpu_seconds(srv) - begin
+                if spent < 0.25:
+                    break
+            check(spent < 0.25, "with 200 connections on %s it takes %.0f ms of a core in 500 ms, again and again" % (name, spent * 1000))
             for s in held:
                 s.close()
-            end = time.monotonic() + 5.0
+            end = time.monotonic() + COME_S
             while open_files(srv) > 80 and time.monotonic() < end:
                 time.sleep(0.02)
             works(srv, "after " + name)
