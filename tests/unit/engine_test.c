@@ -18,6 +18,7 @@
 #include "tests/lib/engine_rig.h"
 
 #define FIRST_SEGMENT "commitlog/00000000000000000000"
+#define SECOND_SEGMENT "commitlog/00000000000001048576"
 
 /* Every test begins with an empty disk; what is open at its end is closed. */
 static int setup(void **state)
@@ -461,6 +462,20 @@ static void test_a_removed_log_is_not_an_empty_one(void **state) { lose_log(*sta
 
 static void test_a_truncated_log_is_not_an_empty_one(void **state) { lose_log(*state, empty_log); }
 
+/* A crash may leave the next segment's file without its length. No other length is one that we gave it. */
+static void test_only_a_last_segment_may_be_without_its_length(void **state)
+{
+	struct rig *w = *state;
+	rig_open(w);
+	rig_close(w);
+	memdisk_put(&w->disk, SECOND_SEGMENT, "", 0);
+	rig_open(w);
+	rig_close(w);
+	memdisk_put(&w->disk, SECOND_SEGMENT, "x", 1);
+	assert_int_equal(rig_try_open(w), ST_CORRUPT);
+	assert_non_null(strstr(w->why, SECOND_SEGMENT));
+}
+
 /* Who brings no key of his own gets one: our address, a counter, and randomness, as 32 hex digits. */
 static void test_a_made_key(void **state)
 {
@@ -666,6 +681,7 @@ int main(void)
 		TEST(settings_win_over_snapshots),
 		TEST(a_removed_log_is_not_an_empty_one),
 		TEST(a_truncated_log_is_not_an_empty_one),
+		TEST(only_a_last_segment_may_be_without_its_length),
 		TEST(a_made_key),
 		TEST(find_and_view),
 		TEST(index_is_rebuilt),

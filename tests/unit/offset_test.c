@@ -104,6 +104,35 @@ static void commits_survive_a_crash_within_100_ms(void **state)
 	rig_fini(&r);
 }
 
+static bool answered;
+
+static void on_answer(struct engine_ask *a, enum status st)
+{
+	(void)a;
+	assert_int_equal(st, ST_OK);
+	answered = true;
+}
+
+static void a_commit_that_makes_its_group_is_durable_when_answered(void **state)
+{
+	struct rig r;
+	struct engine_offset q = {.ask = {.done = on_answer}, .group = SLICE_LIT("g"), .topic = SLICE_LIT("t")};
+
+	(void)state;
+	rig_init(&r);
+	rig_open(&r);
+	assert_int_equal(rig_topic(&r, "t", 1), ST_OK);
+	r.disk.later = true;
+	answered = false;
+	engine_offset_commit(r.e, &q);
+	for (int i = 0; i < 5; i++)
+		engine_turn(r.e); /* the disk takes its time */
+	assert_false(answered);
+	rig_turns(&r, 20);
+	assert_true(answered);
+	rig_fini(&r);
+}
+
 static void a_stale_member_cannot_set_back(void **state)
 {
 	struct rig r;
@@ -552,6 +581,7 @@ int main(void)
 		cmocka_unit_test(unknown_things_are_named),
 		cmocka_unit_test(a_queue_is_young_until_much_was_written),
 		cmocka_unit_test(commits_survive_a_crash_within_100_ms),
+		cmocka_unit_test(a_commit_that_makes_its_group_is_durable_when_answered),
 		cmocka_unit_test(a_stale_member_cannot_set_back),
 		cmocka_unit_test(a_reset_is_durable_when_answered),
 		cmocka_unit_test(offsets_go_with_their_topic_and_group),
