@@ -119,6 +119,8 @@ static void offsets_known(struct engine_ask *a, enum status st)
 		mq_flow_behind(w, o->offset);
 		w->committed = o->offset;
 	}
+	if (st == ST_OK)
+		mq_persist_tidy(s, &k->offsets);
 	if (st == ST_OK || st == ST_NO_GROUP)
 		s->cold = false;
 	else

@@ -374,6 +374,12 @@ void mq_persist_load(struct mq *f);
 /* Writes the session's cell; done (may be NULL) once durable. */
 void mq_persist(struct mq_session *s, void (*done)(void *arg, enum status), void *arg);
 void mq_persist_drop(struct mq_session *s);
+/*
+ * Forgets its offsets in topics that no subscription reads any more: once the cell says so, else a crash in between would leave a subscription that does not know how
+ * far it has come. What a crash leaves behind goes when the client comes back.
+ */
+void mq_persist_forget(struct mq_session *s);
+void mq_persist_tidy(struct mq_session *s, const struct engine_offsets *r); /* ... of these */
 /* Makes the group that its offsets stand in. */
 void mq_persist_group(struct mq_session *s, void (*done)(void *arg, enum status), void *arg);
 void mq_session_encode(const struct mq_session *s, struct buf *b);

@@ -202,6 +202,81 @@ void mq_persist_drop(struct mq_session *s)
 	}
 }
 
+/* ---- Progress that nobody needs any more -------------------------------------------------------------------------------------------------- */
+
+struct forgetting {
+	struct mq *f;
+	struct engine_offset ask;
+};
+
+static void forgotten(struct engine_ask *a, enum status st)
+{
+	struct forgetting *k = container_of(container_of(a, struct engine_offset, ask), struct forgetting, ask);
+	struct mq *f = k->f;
+
+	if (st != ST_OK && st != ST_CLOSED && st != ST_NO_TOPIC && st != ST_NO_GROUP)
+		log_warn(f->log, "mqtt", "offsets that a session does not need any more could not be forgotten: %s", status_text(st));
+	mem_free(k);
+	mq_answered(f);
+}
+
+static void forget(struct mq_session *s, struct slice topic)
+{
+	struct forgetting *k = mem_new(sizeof(*k));
+
+	k->f = s->f;
+	k->ask = (struct engine_offset){.ask = {.done = forgotten}, .actor = &s->f->actor, .group = slice_str(s->group), .topic = topic};
+	mq_asked(s->f);
+	engine_offset_drop(s->f->engine, &k->ask);
+}
+
+void mq_persist_tidy(struct mq_session *s, const struct engine_offsets *r)
+{
+	struct slice last = {NULL, 0};
+
+	for (size_t i = 0; s->durable && i < r->count; i++) {
+		struct mq_topic *t = mq_topic_find(s->f, r->v[i].topic);
+		if (slice_eq(r->v[i].topic, last))
+			continue;
+		last = r->v[i].topic;
+		if (t != NULL && t->exists && !mq_session_reads(s, t))
+			forget(s, last);
+	}
+}
+
+struct tidying {
+	struct mq *f;
+	struct mq_session *session;        /* held */
+	struct engine_offsets ask;
+};
+
+static void offsets_listed(struct engine_ask *a, enum status st)
+{
+	struct tidying *k = container_of(container_of(a, struct engine_offsets, ask), struct tidying, ask);
+	struct mq *f = k->f;
+
+	if (st == ST_OK)
+		mq_persist_tidy(k->session, &k->ask);
+	mq_session_release(k->session);
+	mem_free(k);
+	mq_answered(f);
+}
+
+void mq_persist_forget(struct mq_session *s)
+{
+	struct tidying *k;
+
+	if (!s->durable || s->group == NULL)
+		return;
+	k = mem_new(sizeof(*k));
+	k->f = s->f;
+	k->session = s;
+	k->ask = (struct engine_offsets){.ask = {.done = offsets_listed}, .actor = &s->f->actor, .group = slice_str(s->group)};
+	mq_session_hold(s);
+	mq_asked(s->f);
+	engine_offset_list(s->f->engine, &k->ask);
+}
+
 /* ---- The start ------------------------------------------------------------------------------------------------------------------------------ */
 
 struct listing {

@@ -28,6 +28,7 @@ struct mq_subscribing {
 	enum stage stage;
 	uint16_t id;
 	uint32_t sub_id;
+	bool less;                         /* the session may read less than before at QoS 1 */
 	struct buf text;
 	struct engine_stats stats;
 	uint32_t n;
@@ -120,22 +121,31 @@ static void answer(struct mq_subscribing *k)
 	mq_conn_flow(c);
 }
 
-static void written(void *arg, enum status st)
+/* What is new is taken back. */
+static void not_written(struct mq_subscribing *k, enum status st)
 {
-	struct mq_subscribing *k = arg;
-
-	if (k->c == NULL) {
-		op_free(k);
-		return;
-	}
-	k->stage = READY;
-	for (uint32_t i = 0; i < k->n && st != ST_OK; i++) {
+	for (uint32_t i = 0; i < k->n; i++) {
 		struct mq_sub *sub = k->rows[i].is_new ? mq_session_sub(k->session, k->rows[i].filter.filter) : NULL;
 		if (sub != NULL)
 			mq_sub_free(sub);
 		if (k->rows[i].reason < MQTT_FAILED)
 			k->rows[i].reason = st == ST_BUSY || st == ST_DISK_FULL ? MQTT_QUOTA_EXCEEDED : MQTT_FAILED;
 	}
+	mq_flows_tidy(k->session);
+}
+
+static void written(void *arg, enum status st)
+{
+	struct mq_subscribing *k = arg;
+
+	if (k->c != NULL && st != ST_OK)
+		not_written(k, st);
+	if (k->less && st == ST_OK)
+		mq_persist_forget(k->session);
+	if (k->c == NULL)
+		op_free(k);
+	else
+		k->stage = READY;
 }
 
 static void write_it(struct mq_subscribing *k)
@@ -214,6 +224,7 @@ static void put_in(struct mq_subscribing *k, struct row *r)
 		sub->from = k->stats.visible;
 		sub->from_ms = clock_wall_ms(k->f->clock);
 	}
+	k->less = k->less || (sub->qos > 0 && r->filter.qos == 0);
 	mq_sub_options(sub, r->filter.qos > 0, r->filter.no_local, r->filter.retain_as_published, r->filter.retain_handling, k->sub_id);
 	mq_sub_attach(sub);
 }
@@ -228,14 +239,13 @@ static void asked(struct engine_ask *a, enum status st)
 		mq_answered(f);
 		return;
 	}
-	uint32_t qos1 = k->session->n_qos1;
 	for (uint32_t i = 0; i < k->n; i++) {
 		if (k->rows[i].reason < MQTT_FAILED && st == ST_OK)
 			put_in(k, &k->rows[i]);
 		else if (k->rows[i].reason < MQTT_FAILED)
 			k->rows[i].reason = MQTT_FAILED;
 	}
-	if (k->session->n_qos1 < qos1)
+	if (k->less)
 		mq_flows_tidy(k->session);
 	k->stage = OPENING;
 	mq_answered(f);
@@ -263,9 +273,11 @@ void mq_unsubscribe(struct mq_conn *c, const struct mqtt_packet *p)
 		bool may = i < c->f->conf->mqtt_max_subs;
 		struct mq_sub *sub = may ? mq_session_sub(k->session, k->rows[i].filter.filter) : NULL;
 		k->rows[i].reason = sub != NULL ? MQTT_OK : !mqtt_filter_valid(k->rows[i].filter.filter) ? MQTT_BAD_FILTER : may ? MQTT_NO_SUBSCRIPTION : MQTT_FAILED;
+		k->less = k->less || (sub != NULL && sub->qos > 0);
 		if (sub != NULL)
 			mq_sub_free(sub);
 	}
-	mq_flows_tidy(c->session);
+	if (k->less)
+		mq_flows_tidy(c->session);
 	write_it(k);
 }

@@ -128,6 +128,108 @@ static void as_many_as_may_be_under_way_come_again(void **state)
 	assert_true(take_all(NULL) >= 10);
 }
 
+/* ---- Offsets ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void publish_and_ack(const char *topic)
+{
+	mclient_publish(&p, topic, "x", 1, false);
+	if (!mclient_take(&s) || s.p.type != MQTT_PUBLISH)
+		fail_msg("%s did not come", topic);
+	mclient_ack(&s, s.p.id);
+	mrig_run(&rig, 200);
+}
+
+static void offsets_go_with_the_last_filter_that_needs_them(void **state)
+{
+	(void)state;
+	mrig_topic(&rig, "t", 1);
+	mrig_topic(&rig, "u", 1);
+	subscriber("t/#");
+	mclient_subscribe(&s, "+/1", 1);
+	publisher();
+	publish_and_ack("t/1");
+	publish_and_ack("u/1");
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 1);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 1);
+	/* "+/1" may match what is in t. */
+	mclient_say(&s, "A2 L 0064 {} s't/#'");
+	mclient_expect(&s, "UNSUBACK v5 id=100 00");
+	mrig_run(&rig, 200);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 1);
+	publish_and_ack("t/1");
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 2);
+	mclient_subscribe(&s, "u/1", 1);
+	/* With QoS 0 nothing is kept for it. */
+	mclient_say(&s, "82 L 0065 {} s'+/1' 00");
+	mclient_expect(&s, "SUBACK v5 id=101 00");
+	mrig_run(&rig, 200);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), -1);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 1);
+	mclient_say(&s, "A2 L 0066 {} s'u/1'");
+	mclient_expect(&s, "UNSUBACK v5 id=102 00");
+	mrig_run(&rig, 6000);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), -1);
+	/* Again: from now on. */
+	mclient_publish(&p, "u/2", "before", 1, false);
+	mclient_subscribe(&s, "u/#", 1);
+	publish_and_ack("u/2");
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 3);
+}
+
+static void one_turn(void)
+{
+	rig.ns += MS_NS / 10;
+	fake_stream_step(&s.s);
+	front_mqtt.turn(rig.front, rig.ns);
+	engine_turn(rig.e);
+	memdisk_run(&rig.disk);
+	front_mqtt.flush(rig.front, rig.ns);
+}
+
+/* The process ends so many turns after UNSUBSCRIBE came: the subscription is there with its progress, or neither is. */
+static void dies_after(unsigned turns)
+{
+	mrig_init(&rig);
+	mrig_open(&rig);
+	mrig_topic(&rig, "t", 1);
+	mrig_topic(&rig, "u", 1);
+	subscriber("t/#");
+	mclient_subscribe(&s, "u/#", 1);
+	publisher();
+	for (unsigned i = 0; i < 5; i++) {
+		publish_and_ack("t/1");
+		publish_and_ack("u/1");
+	}
+	mclient_say(&s, "A2 L 0064 {} s't/#'");
+	for (unsigned i = 0; i < turns; i++)
+		one_turn();
+	bool answered = mclient_take_now(&s);
+	mrig_kill(&rig);
+	mclient_close(&s);
+	mclient_close(&p);
+	publisher();
+	resume();
+	mrig_run(&rig, 200);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 5);
+	mclient_publish(&p, "t/1", "later", 1, false);
+	mclient_publish(&p, "u/1", "other", 1, false);
+	bool there = mrig_offset(&rig, "mqtt-dur", "t", 0) >= 0;
+	if (there && answered)
+		fail_msg("%u turns: it was unsubscribed", turns);
+	if (there)
+		mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 payload=later");
+	mclient_expect(&s, there ? "PUBLISH v5 qos1 id=2 topic=u/1 payload=other" : "PUBLISH v5 qos1 id=1 topic=u/1 payload=other");
+	mclient_expect(&s, "");
+	mrig_fini(&rig);
+}
+
+static void a_crash_leaves_the_subscription_with_its_progress_or_neither(void **state)
+{
+	(void)state;
+	for (unsigned turns = 0; turns < 8; turns++)
+		dies_after(turns);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -135,6 +237,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(who_acknowledges_nothing_gets_the_same_again),
 		TEST(as_many_as_may_be_under_way_come_again),
+		TEST(offsets_go_with_the_last_filter_that_needs_them),
+		cmocka_unit_test(a_crash_leaves_the_subscription_with_its_progress_or_neither),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
