@@ -252,6 +252,32 @@ static void wrong_method(struct api_job *j, const struct route_found *f)
 	buf_fini(&extra);
 }
 
+/* The origin of the page that a Referer names. */
+static struct slice referer_origin(struct slice referer)
+{
+	const uint8_t *mark = memmem(referer.p, referer.n, "://", 3);
+	size_t n = mark == NULL ? 0 : (size_t)(mark + 3 - referer.p);
+
+	while (n < referer.n && referer.p[n] != '/' && referer.p[n] != '?' && referer.p[n] != '#')
+		n++;
+	return mark == NULL ? referer : slice_of(referer.p, n);
+}
+
+/*
+ * What other methods ask for comes with an Origin. A GET without one may be an image or a link of some page. Browsers say where from, but over plain HTTP only to addresses of loopback; else there is
+ * the Referer, which a page can keep them from sending. What it cannot do is pass for something that is not a browser.
+ */
+static bool foreign_site(const struct http_api *a, const struct http_call *c, bool get)
+{
+	struct slice site = http_header(c, "sec-fetch-site"), referer = http_header(c, "referer");
+
+	if (site.n > 0 || !get)
+		return site.n > 0 && !slice_eq_str(site, "same-origin") && !slice_eq_str(site, "none");
+	if (referer.n > 0)
+		return !origin_allowed(a->conf, referer_origin(referer), c->host);
+	return slice_starts(http_header(c, "user-agent"), SLICE_LIT("Mozilla/")) && http_header(c, "accept-language").n > 0;
+}
+
 /* A page of another site must neither write nor take messages away, whatever its browser lets it see of the answer. */
 static bool foreign(struct api_job *j)
 {
@@ -265,11 +291,9 @@ static bool foreign(struct api_job *j)
 			(const char *)c->origin.p);
 		return true;
 	}
-	/* An image or a link of some page comes without an Origin; browsers say where from. */
-	struct slice site = http_header(c, "sec-fetch-site");
-	if (c->origin.n > 0 || site.n == 0 || slice_eq_str(site, "same-origin") || slice_eq_str(site, "none"))
+	if (c->origin.n > 0 || !foreign_site(j->api, c, get))
 		return false;
-	api_problem(j, 403, ST_DENIED, "a page of another origin may not do this");
+	api_problem(j, 403, ST_DENIED, "a page of another origin may not do this, and a browser must say which page it is that asks");
 	return true;
 }
 

@@ -418,6 +418,17 @@ static void hosts_and_origins(void **state)
 	ask(200, "GET", "/v1/topics/t/groups/g/messages", "sec-fetch-site: same-origin\n", NULL);
 	ask(200, "GET", "/v1/topics/t/groups/g/messages", "sec-fetch-site: none\n", NULL);
 	ask(200, "GET", "/v1/topics", "sec-fetch-site: cross-site\n", NULL);
+	/* An image of a page, by plain HTTP to a name of the local network: no Origin, no Sec-Fetch-Site, and a Referer only where the page wants it. */
+#define BROWSER "host: broker.lan:8080\nuser-agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)\naccept-language: en\n"
+	h.conf.hosts = SLICE_LIT("broker.lan");
+	ask(403, "GET", "/v1/topics/t/groups/g/messages?lease=12h", BROWSER, NULL);
+	ask(403, "GET", "/v1/topics/t/groups/g/messages", BROWSER "referer: http://evil.example/page?http://broker.lan:8080/\n", NULL);
+	ask(403, "GET", "/v1/topics/t/groups/g/messages", "referer: http://evil.example/\n", NULL);
+	ask(403, "GET", "/v1/topics/t/groups/g/messages", "referer: about:blank\n", NULL);
+	ask(200, "GET", "/v1/topics/t/groups/g/messages", BROWSER "referer: http://broker.lan:8080/app?x\n", NULL);
+	ask(200, "GET", "/v1/topics/t/groups/g/messages", BROWSER "origin: http://broker.lan:8080\n", NULL);
+	ask(200, "GET", "/v1/topics/t/groups/g/messages", "host: broker.lan\nuser-agent: Mozilla/5.0 (Windows NT 10.0) PowerShell/7.4\n", NULL);
+	ask(200, "GET", "/v1/topics", BROWSER, NULL);
 	fresh();
 	struct http_call_rig *c = http_rig_ask(&h, "GET", "/v1/topics", "origin: http://evil.example\n", NULL);
 	assert_int_equal(c->status, 200);
