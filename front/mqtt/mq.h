@@ -177,6 +177,7 @@ struct mq {
 	struct mq_node *filters;
 	struct mq_node *names;             /* of retained messages */
 	uint32_t n_retained;
+	struct map keeping;                /* names whose retained messages are being changed in the log */
 	struct map topics;                 /* by name */
 	uint64_t topic_serial, topic_changes;
 	uint32_t wide;                     /* subscriptions that begin with a wildcard */
@@ -502,9 +503,9 @@ struct mq_retained {
 	struct blob *value;                /* the cell's value */
 	struct slice packet;               /* in it: a PUBLISH of 5.0 */
 };
-/* Takes a reference of 'value'. */
-void mq_retained_set(struct mq *f, struct slice name, struct blob *value);
-void mq_retained_unset(struct mq *f, struct slice name);
+/* Its cell is about to be set, or dropped where 'value' is NULL; and the answer. References of 'value' are taken. */
+void mq_retained_change(struct mq *f, struct slice name, struct blob *value);
+void mq_retained_changed(struct mq *f, struct slice name, struct blob *value, bool refused);
 bool mq_retained_room(struct mq *f, struct slice name);          /* may one more be kept? */
 /* NULL: with its topic in place of an alias it is no packet any more. */
 struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struct slice name, int64_t expires_ms);

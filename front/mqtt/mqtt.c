@@ -84,6 +84,8 @@ static void release(struct mq *f)
 	mq_node_free(f->filters);
 	mq_node_free(f->names);
 	map_fini(&f->sessions);
+	CHECK(f->keeping.count == 0);
+	map_fini(&f->keeping);
 	heap_fini(&f->timers);
 	draft_fini(&f->draft);
 	buf_fini(&f->out);

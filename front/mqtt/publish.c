@@ -178,6 +178,7 @@ static void kept(struct engine_ask *a, enum status st)
 	struct mq *f = b->f;
 
 	CHECK_OBJ(b, MQ_PUB_MAGIC);
+	mq_retained_changed(f, slice_of(b->name, b->name_n), b->value, st != ST_OK);
 	finish(b, st, st == ST_OK ? NULL : "the message is stored, but it could not be retained");
 	mq_answered(f);
 }
@@ -190,10 +191,7 @@ static void stored(struct engine_ask *a, enum status st)
 	CHECK_OBJ(b, MQ_PUB_MAGIC);
 	if (st == ST_OK && b->name != NULL) {
 		struct slice name = slice_of(b->name, b->name_n);
-		if (b->value != NULL)
-			mq_retained_set(f, name, b->value);
-		else
-			mq_retained_unset(f, name);
+		mq_retained_change(f, name, b->value);
 		b->cell = (struct engine_cell){.ask = {.done = kept}, .actor = &f->actor, .space = MQ_RETAINED_SPACE, .name = name, .drop = b->value == NULL};
 		if (b->value != NULL)
 			b->cell.value = slice_of(b->value->p, b->value->n);

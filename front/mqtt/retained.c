@@ -51,7 +51,7 @@ struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struc
 	return mqtt_put(&f->scratch, MQTT_5, 0, &own) ? blob_copy(buf_view(&f->scratch)) : NULL;
 }
 
-void mq_retained_unset(struct mq *f, struct slice name)
+static void unset(struct mq *f, struct slice name)
 {
 	struct mq_node *n = mq_node_find(f->names, name);
 	struct mq_retained *r = n == NULL ? NULL : n->value;
@@ -65,12 +65,12 @@ void mq_retained_unset(struct mq *f, struct slice name)
 	mq_node_drop(n);
 }
 
-void mq_retained_set(struct mq *f, struct slice name, struct blob *value)
+static void set(struct mq *f, struct slice name, struct blob *value)
 {
 	struct mq_retained *r = mem_new(sizeof(*r));
 
 	CHECK(value->n > HEAD);
-	mq_retained_unset(f, name);
+	unset(f, name);
 	r->refs = 1;
 	r->value = blob_hold(value);
 	r->expires_ms = (int64_t)be64_get(value->p + 1);
@@ -78,6 +78,59 @@ void mq_retained_set(struct mq *f, struct slice name, struct blob *value)
 	r->node = mq_node_hold(f->names, name);
 	r->node->value = r;
 	f->n_retained++;
+}
+
+/*
+ * A name whose cell is being changed. Memory has the new message at once, so that whoever subscribes after it was visible gets it; when the log has refused it, memory
+ * goes back to what the log has.
+ */
+struct keeping {
+	struct blob *logged;               /* by the answers so far; NULL: nothing */
+	uint32_t left;                     /* answers to come */
+	struct slice name;                 /* behind it in memory */
+};
+
+void mq_retained_change(struct mq *f, struct slice name, struct blob *value)
+{
+	struct keeping *k = map_get(&f->keeping, name);
+	struct mq_node *n;
+
+	if (k == NULL) {
+		k = mem_new(sizeof(*k) + name.n);
+		memcpy(k + 1, name.p, name.n);
+		k->name = slice_of(k + 1, name.n);
+		n = mq_node_find(f->names, name);
+		if (n != NULL && n->value != NULL)
+			k->logged = blob_hold(((struct mq_retained *)n->value)->value);
+		map_put(&f->keeping, k->name, k);
+	}
+	k->left++;
+	if (value != NULL)
+		set(f, name, value);
+	else
+		unset(f, name);
+}
+
+void mq_retained_changed(struct mq *f, struct slice name, struct blob *value, bool refused)
+{
+	struct keeping *k = map_get(&f->keeping, name);
+	struct mq_node *n = mq_node_find(f->names, name);
+	struct mq_retained *now = n == NULL ? NULL : n->value;
+
+	CHECK(k != NULL && k->left > 0);
+	if (!refused) {
+		blob_drop(k->logged);
+		k->logged = value == NULL ? NULL : blob_hold(value);
+	}
+	if (--k->left > 0)
+		return;
+	if (k->logged == NULL)
+		unset(f, name);
+	else if (now == NULL || now->value != k->logged)
+		set(f, name, k->logged);
+	CHECK(map_drop(&f->keeping, k->name) == k);
+	blob_drop(k->logged);
+	mem_free(k);
 }
 
 /* ---- To a new subscription ---------------------------------------------------------------------------------------------------------------- */
@@ -235,7 +288,7 @@ void mq_retained_expired(struct mq *f, struct mq_retained *r)
 	mq_asked(f);
 	engine_cell_put(f->engine, &k->ask);
 	r->refs++;
-	mq_retained_unset(f, p.topic);
+	unset(f, p.topic);
 	mq_retained_release(r);
 }
 
@@ -259,7 +312,7 @@ static void listed(struct engine_ask *a, enum status st)
 			continue;
 		}
 		struct blob *b = blob_copy(c->value);
-		mq_retained_set(f, c->name, b);
+		set(f, c->name, b);
 		blob_drop(b);
 	}
 	mem_free(k);

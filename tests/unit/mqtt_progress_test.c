@@ -230,6 +230,63 @@ static void a_crash_leaves_the_subscription_with_its_progress_or_neither(void **
 		dies_after(turns);
 }
 
+/* ---- Retained messages that the log refuses -------------------------------------------------------------------------------------------------- */
+
+/* What a new subscriber is given, in any order: "a=1 b=2 " */
+static void retained_are(const char *expected)
+{
+	struct buf b = {0};
+
+	mclient_open(&rig, &s, 4);
+	mclient_connect(&s, "looks", true, 0);
+	mclient_subscribe(&s, "r/#", 0);
+	while (mclient_take(&s)) {
+		buf_slice(&b, slice_of(s.p.topic.p, s.p.topic.n));
+		buf_fmt(&b, "=%u ", (unsigned)s.p.payload.n);
+	}
+	if (strcmp(buf_cstr(&b), expected) != 0)
+		fail_msg("got %s, expected %s", buf_cstr(&b), expected);
+	buf_fini(&b);
+	mclient_close(&s);
+}
+
+static void memory_has_the_retained_message_that_the_log_has(void **state)
+{
+	static const char *const big = "0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
+	char script[1024];
+
+	(void)state;
+	mrig_init(&rig);
+	rig.engine_conf.max_cell_bytes = 120;
+	mrig_open(&rig);
+	mclient_open(&rig, &p, 5);
+	mclient_connect(&p, "p", true, 0);
+	mclient_publish(&p, "r/1", "a", 1, true);
+	/* Refused: it is too much. */
+	snprintf(script, sizeof(script), "33 L s'r/1' 0100 {} '%s'", big);
+	mclient_say(&p, script);
+	mclient_expect(&p, "PUBACK v5 id=256 reason=97 props[reason=the\\x20message\\x20is\\x20stored,\\x20but\\x20it\\x20could\\x20not\\x20be\\x20retained]");
+	retained_are("r/1=1 ");
+	snprintf(script, sizeof(script), "33 L s'r/2' 0101 {} '%s'", big);
+	mclient_say(&p, script);
+	assert_true(mclient_take(&p) && p.p.reason == MQTT_QUOTA_EXCEEDED);
+	assert_int_equal(mrig_number(&rig, "retained"), 1);
+	/* One behind the other, before anything is answered. */
+	snprintf(script, sizeof(script), "33 L s'r/1' 0102 {} 'bb' | 33 L s'r/1' 0103 {} '%s' | 33 L s'r/2' 0104 {} '%s' | 33 L s'r/1' 0105 {} ''", big, big);
+	mclient_say(&p, script);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(mclient_take(&p));
+	retained_are("");
+	snprintf(script, sizeof(script), "33 L s'r/1' 0106 {} 'bb' | 33 L s'r/1' 0107 {} '%s' | 33 L s'r/1' 0108 {} '%s1'", big, big);
+	mclient_say(&p, script);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(mclient_take(&p));
+	retained_are("r/1=2 ");
+	mrig_restart(&rig);
+	retained_are("r/1=2 ");
+	mrig_fini(&rig);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -239,6 +296,7 @@ int main(void)
 		TEST(as_many_as_may_be_under_way_come_again),
 		TEST(offsets_go_with_the_last_filter_that_needs_them),
 		cmocka_unit_test(a_crash_leaves_the_subscription_with_its_progress_or_neither),
+		cmocka_unit_test(memory_has_the_retained_message_that_the_log_has),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
