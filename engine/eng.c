@@ -252,7 +252,8 @@ static uint64_t next_deadline(struct eng *g, bool again, uint64_t clog_due)
 		due = u64_min(due, n->due);
 	if (g->clog.poisoned)
 		return again || !list_empty(&g->done) ? 0 : due;
-	if (!g->clog.conf.sync_before_visible && g->clog.durable < g->clog.written)
+	/* While one sync is under way the next is not due, however late it is: its end wakes us. */
+	if (!g->clog.conf.sync_before_visible && g->clog.durable < g->clog.written && !g->clog.syncing)
 		due = u64_min(due, g->clog.last_sync_ns + g->clog.conf.async_ns);
 	/* Appended since the flush: write it in the next turn, unless a sync is under way that will wake us. */
 	if (again || !list_empty(&g->done) || (g->clog.tail != g->clog.written && !g->clog.syncing))
