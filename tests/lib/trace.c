@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "base/obj.h"
 #include "record/record.h"
 #include "tests/lib/trace.h"
@@ -19,9 +20,9 @@
 #define BODY_MAX (256u << 10)
 #define QUIET_MS 2000u
 
-void trace_init(struct trace *t)
+int trace_setup(void **state)
 {
-	memset(t, 0, sizeof *t);
+	struct trace *t = mem_new(sizeof *t);
 	engine_conf_default(&t->conf);
 	t->conf.segment_bytes = 1u << 20;
 	t->conf.block_bytes = 16384;
@@ -33,6 +34,8 @@ void trace_init(struct trace *t)
 	t->conf.cache_bytes = 256u << 10;
 	t->conf.auto_create_topic = false;
 	t->disk = (struct sim_disk_conf){.latency_min_ns = TRACE_DISK_MS * MS_NS, .latency_max_ns = TRACE_DISK_MS * MS_NS};
+	*state = t;
+	return 0;
 }
 
 static void topic_made(struct engine_ask *a, enum status st)
@@ -80,11 +83,14 @@ void trace_close(struct trace *t)
 	t->w.engine = NULL;
 }
 
-void trace_fini(struct trace *t)
+int trace_teardown(void **state)
 {
+	struct trace *t = *state;
 	if (t->w.engine != NULL)
 		sim_world_crash(&t->w, SIM_CRASH_OLD);
 	sim_world_fini(&t->w);
+	mem_free(t);
+	return 0;
 }
 
 static void send_done(struct engine_ask *a, enum status st)

@@ -18,7 +18,7 @@
 
 struct trace {
 	struct sim_world w;
-	struct engine_conf conf;     /* for the open; a test may change it between init and open */
+	struct engine_conf conf;     /* for the open; a test may change it first */
 	struct sim_disk_conf disk;
 	bool closed;
 };
@@ -37,10 +37,12 @@ struct trace_pull {
 	bool done;
 };
 
-void trace_init(struct trace *t);
+/* The fixture of a story, whose test finds the trace in *state. */
+#define TRACE_TEST(name) cmocka_unit_test_setup_teardown(test_##name, trace_setup, trace_teardown)
+int trace_setup(void **state);
+int trace_teardown(void **state);
 /* Opens the store, makes the topic, waits until all is quiet; the story's time begins. */
 void trace_open(struct trace *t);
-void trace_fini(struct trace *t);
 /* 'name' tells them apart in the story. The body is 'size' bytes. */
 void trace_send(struct trace *t, struct trace_send *s, const char *name, size_t size, const char *props);
 void trace_pull(struct trace *t, struct trace_pull *p, const char *name, uint64_t from, uint64_t wait_ms);

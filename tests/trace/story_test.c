@@ -15,19 +15,17 @@
 
 static void test_a_waiting_pull_is_woken(void **state)
 {
-	struct trace t;
+	struct trace *t = *state;
 	struct trace_send a;
 	struct trace_pull p, q;
-	(void)state;
-	trace_init(&t);
-	trace_open(&t);
-	trace_pull(&t, &p, "pull", 0, 1000);
-	trace_run(&t, 100);
-	trace_send(&t, &a, "a", 100, "");
-	trace_run(&t, 100);
-	trace_pull(&t, &q, "late", 1, 300);
-	trace_run(&t, 1000);
-	trace_expect(&t,
+	trace_open(t);
+	trace_pull(t, &p, "pull", 0, 1000);
+	trace_run(t, 100);
+	trace_send(t, &a, "a", 100, "");
+	trace_run(t, 100);
+	trace_pull(t, &q, "late", 1, 300);
+	trace_run(t, 1000);
+	trace_expect(t,
 		"[   0] client > pull\n"
 		"[   0] pull topic=orders queue=0 from=0 event=waits\n"
 		"[ 100] client > a\n"
@@ -42,21 +40,18 @@ static void test_a_waiting_pull_is_woken(void **state)
 		"[ 200] pull topic=orders queue=0 from=1 event=waits\n"
 		"[ 500] pull topic=orders queue=0 from=1 count=0 next=1 status=EMPTY\n"
 		"[ 500] client < late EMPTY count=0\n");
-	trace_fini(&t);
 }
 
 static void test_a_delay_is_parked_and_copied(void **state)
 {
-	struct trace t;
+	struct trace *t = *state;
 	struct trace_send a;
 	struct trace_pull p;
-	(void)state;
-	trace_init(&t);
-	trace_open(&t);
-	trace_pull(&t, &p, "pull", 0, 5000);
-	trace_send(&t, &a, "a", 100, "DELAY\0011\2");
-	trace_run(&t, 3000);
-	trace_expect(&t,
+	trace_open(t);
+	trace_pull(t, &p, "pull", 0, 5000);
+	trace_send(t, &a, "a", 100, "DELAY\0011\2");
+	trace_run(t, 3000);
+	trace_expect(t,
 		"[   0] client > pull\n"
 		"[   0] client > a\n"
 		"[   0] delay level=1 in_ms=1000 event=parked\n"
@@ -73,21 +68,18 @@ static void test_a_delay_is_parked_and_copied(void **state)
 		"[1010] append visible to=915 records=1\n"
 		"[1010] pull topic=orders queue=0 from=0 count=1 next=1 status=OK\n"
 		"[1010] client < pull OK count=1\n");
-	trace_fini(&t);
 }
 
 static void test_a_snapshot(void **state)
 {
-	struct trace t;
+	struct trace *t = *state;
 	struct trace_send a;
-	(void)state;
-	trace_init(&t);
-	trace_open(&t);
-	snapshot_want(eng_of(t.w.engine));
-	trace_run(&t, 5);
-	trace_send(&t, &a, "a", 100, "");
-	trace_run(&t, 200);
-	trace_expect(&t,
+	trace_open(t);
+	snapshot_want(eng_of(t->w.engine));
+	trace_run(t, 5);
+	trace_send(t, &a, "a", 100, "");
+	trace_run(t, 200);
+	trace_expect(t,
 		"[   0] snapshot position=347 event=begun\n"
 		"[   0] snapshot position=347 bytes=# event=written\n"
 		"[   5] client > a\n"
@@ -99,27 +91,24 @@ static void test_a_snapshot(void **state)
 		"[  30] snapshot position=347 event=synced\n"
 		"[  30] snapshot position=347 event=read-back\n"
 		"[  30] snapshot position=347 bytes=# event=done\n");
-	trace_fini(&t);
 }
 
 /* A segment goes only when two snapshots cover it. */
 static void test_retention(void **state)
 {
-	struct trace t;
+	struct trace *t = *state;
 	struct trace_send s;
-	(void)state;
-	trace_init(&t);
-	trace_open(&t);
+	trace_open(t);
 	for (int i = 0; i < 10; i++) {
-		trace_send(&t, &s, "fill", 120000, "");
-		trace_run(&t, 100);
+		trace_send(t, &s, "fill", 120000, "");
+		trace_run(t, 100);
 	}
-	eng_of(t.w.engine)->conf.retain_bytes = 64u << 10;
-	trace_begin(&t);
-	trace_run(&t, 3000);
-	trace_send(&t, &s, "a", 100, "");
-	trace_run(&t, 3000);
-	trace_expect(&t,
+	eng_of(t->w.engine)->conf.retain_bytes = 64u << 10;
+	trace_begin(t);
+	trace_run(t, 3000);
+	trace_send(t, &s, "a", 100, "");
+	trace_run(t, 3000);
+	trace_expect(t,
 		"[   0] snapshot position=1289038 event=begun\n"
 		"[   0] snapshot position=1289038 bytes=# event=written\n"
 		"[  40] snapshot position=1289038 event=synced\n"
@@ -137,7 +126,6 @@ static void test_retention(void **state)
 		"[4030] snapshot position=1289297 event=read-back\n"
 		"[4030] snapshot position=1289297 bytes=# event=done\n"
 		"[5000] janitor segment=0 event=dropped\n");
-	trace_fini(&t);
 }
 
 /* A subscription whose deliveries are lines. */
@@ -178,26 +166,24 @@ static void open_tap(struct trace *t, struct story_tap *s, const char *name, enu
 /* One look at each message for all at the tail; who has no credit stays behind, reads what it missed by itself, and comes back. */
 static void test_taps_fan_out_and_catch_up(void **state)
 {
-	struct trace t;
+	struct trace *t = *state;
 	struct trace_send a, b, c;
 	struct story_tap fast, slow;
-	(void)state;
-	trace_init(&t);
-	trace_open(&t);
-	open_tap(&t, &fast, "fast", SUB_START_LAST, 9);
-	open_tap(&t, &slow, "slow", SUB_START_LAST, 1);
-	trace_run(&t, 10);
-	trace_send(&t, &a, "a", 100, "");
-	trace_send(&t, &b, "b", 100, "");
-	trace_run(&t, 20);
-	log_trace(&t.w.log.base, "client", "> slow credit=5");
-	engine_sub_credit(t.w.engine, &slow.sub, 5);
-	trace_run(&t, 10);
-	trace_send(&t, &c, "c", 100, "");
-	trace_run(&t, 20);
-	engine_sub_close(t.w.engine, &fast.sub);
-	trace_run(&t, 10);
-	trace_expect(&t,
+	trace_open(t);
+	open_tap(t, &fast, "fast", SUB_START_LAST, 9);
+	open_tap(t, &slow, "slow", SUB_START_LAST, 1);
+	trace_run(t, 10);
+	trace_send(t, &a, "a", 100, "");
+	trace_send(t, &b, "b", 100, "");
+	trace_run(t, 20);
+	log_trace(&t->w.log.base, "client", "> slow credit=5");
+	engine_sub_credit(t->w.engine, &slow.sub, 5);
+	trace_run(t, 10);
+	trace_send(t, &c, "c", 100, "");
+	trace_run(t, 20);
+	engine_sub_close(t->w.engine, &fast.sub);
+	trace_run(t, 10);
+	trace_expect(t,
 		"[   0] client > fast\n"
 		"[   0] client > slow\n"
 		"[   0] client < fast OK\n"
@@ -231,17 +217,16 @@ static void test_taps_fan_out_and_catch_up(void **state)
 		"[  50] client < slow offset=2\n"
 		"[  50] tap queue=0 offset=2 given=2 left-behind=0\n"
 		"[  60] client < fast ended CLOSED\n");
-	trace_fini(&t);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_waiting_pull_is_woken),
-		cmocka_unit_test(test_a_delay_is_parked_and_copied),
-		cmocka_unit_test(test_a_snapshot),
-		cmocka_unit_test(test_retention),
-		cmocka_unit_test(test_taps_fan_out_and_catch_up),
+		TRACE_TEST(a_waiting_pull_is_woken),
+		TRACE_TEST(a_delay_is_parked_and_copied),
+		TRACE_TEST(a_snapshot),
+		TRACE_TEST(retention),
+		TRACE_TEST(taps_fan_out_and_catch_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
