@@ -27,9 +27,10 @@ from runner import Failed, check
 
 HOST = b"Host: 127.0.0.1\r\n"
 SMUGGLED = b"POST /v1/topics/smuggled/messages HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nno"
-LIMIT_S = 10.0
-STOP_LIMIT_S = 5.0
-REQUEST_S = 1.0            # httpRequestTime of the impatient server
+LIMIT_S = 60.0
+STOP_LIMIT_S = 20.0        # with streams and polls of 50 s; it takes two or three
+REQUEST_S = 2.0            # httpRequestTime of the impatient server
+LATE_S = 0.3               # a patient caller that was held up for longer says nothing about the server
 STALLED = 1000
 STALLED_LIMIT = 64 << 10   # bytes that each of them may cost
 SLOW_S = 4.0
@@ -344,7 +345,7 @@ def pipelining(folder):
             for _ in range(many):
                 check(r.answer()[0] == 200, "of many")
             took = time.monotonic() - begin
-        check(took < (60 if SANITIZED else 20), "%d pipelined requests took %.1f s" % (many, took))
+        check(took < 120, "%d pipelined requests took %.1f s" % (many, took))
         # A whole body behind a request that waits for its answer.
         with connect(srv.http_port) as s:
             s.sendall(b"GET /v1/topics/t/groups/p/messages?wait=300ms HTTP/1.1\r\n" + HOST + b"\r\n" + post("/v1/topics/t2/messages", bytes(300_000)) +
@@ -376,7 +377,7 @@ def expect_100(folder):
         with open(path, "wb") as f:
             f.write(os.urandom(3 << 20))
         for more in ([], ["-H", "Transfer-Encoding: chunked"]):
-            done = subprocess.run(["curl", "-s", "-m", "20", "--data-binary", "@" + path, "-w", "%{http_code}", "-o", "/dev/null"] + more +
+            done = subprocess.run(["curl", "-s", "-m", "120", "--data-binary", "@" + path, "-w", "%{http_code}", "-o", "/dev/null"] + more +
                                   ["http://127.0.0.1:%d/v1/topics/big/messages" % srv.http_port], capture_output=True, text=True, check=False)
             check(done.stdout == "201", "curl with 3 MiB: %s %s" % (done.stdout, done.stderr))
 
@@ -462,7 +463,7 @@ def connections(folder):
                 got, _ = until_closed(s)
                 check(got == b"" or got.startswith(b"HTTP/1.1 503 "), "the 21st: %r" % got)
         held.pop().close()
-        end = time.monotonic() + 2
+        end = time.monotonic() + LIMIT_S
         while True:
             try:
                 if get(srv, "/healthz")[0] == 200:
@@ -478,7 +479,7 @@ def connections(folder):
 def slow_callers(folder):
     """httpRequestTime is for a whole request, and for being idle; each counted from its own beginning."""
     with serving(folder, httpRequestTime="%dms" % (REQUEST_S * 1000)) as srv:
-        low, high = REQUEST_S * 0.9, REQUEST_S + (3.0 if SANITIZED else 1.5)
+        low, high = REQUEST_S * 0.9, REQUEST_S + 8.0 # by then a slow caller has been given five times what it may take
         results = {}
 
         def timed(name, run):
@@ -489,7 +490,7 @@ def slow_callers(folder):
                 got = str(e).encode()
             results[name] = (got, time.monotonic() - begin)
 
-        def drip(first, then, pause, whole=LIMIT_S):
+        def drip(first, then, pause, whole=30.0):
             with connect(srv.http_port) as s:
                 s.sendall(first)
                 s.settimeout(pause)
@@ -505,15 +506,27 @@ def slow_callers(folder):
                 return got
 
         def patient():
-            with connect(srv.http_port) as s:
-                r, out = Reader(s), []
-                for _ in range(3):
-                    time.sleep(REQUEST_S * 0.7)
-                    s.sendall(POST + b"Content-Length: 4\r\n\r\n")
-                    time.sleep(REQUEST_S * 0.5)
-                    s.sendall(b"four")
-                    out.append(r.answer()[0])
-                return out
+            """Idle, then slow, together longer than the limit, but neither for itself. Again where this program itself was held up."""
+            out, late = [], 0.0
+            for _ in range(8):
+                try:
+                    with connect(srv.http_port) as s:
+                        r, out, late = Reader(s), [], 0.0
+                        for _ in range(2):
+                            for share, data in ((0.55, POST + b"Content-Length: 4\r\n\r\n"), (0.55, b"four")):
+                                begin = time.monotonic()
+                                time.sleep(REQUEST_S * share)
+                                s.sendall(data)
+                                late = max(late, time.monotonic() - begin - REQUEST_S * share)
+                            begin = time.monotonic()
+                            out.append(r.answer()[0])
+                            late = max(late, time.monotonic() - begin)
+                except (OSError, Failed):
+                    if late < LATE_S:
+                        raise
+                if late < LATE_S:
+                    break
+            return out
 
         def idle_later():
             with connect(srv.http_port) as s:
@@ -525,7 +538,7 @@ def slow_callers(folder):
                 "slow request line": lambda: drip(b"G", b"E", 0.2), "slow body": lambda: drip(POST + b"Content-Length: 100\r\n\r\n", b"x", 0.1),
                 "slow chunks": lambda: drip(POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.1),
                 "idle after a request": idle_later, "patient": patient,
-                "long poll": lambda: ask(srv, b"GET /v1/topics/neighbour/groups/g/messages?wait=2500ms&tag=none HTTP/1.1\r\n" + HOST + b"\r\n")[0]}
+                "long poll": lambda: ask(srv, b"GET /v1/topics/neighbour/groups/g/messages?wait=4s&tag=none HTTP/1.1\r\n" + HOST + b"\r\n")[0]}
         works(srv, "before")
         threads = [threading.Thread(target=timed, args=job) for job in jobs.items()]
         for t in threads:
@@ -537,8 +550,8 @@ def slow_callers(folder):
             check(low <= took <= high, "%s: ended after %.1f s" % (name, took))
             check((got == b"") == (name in ("silent", "idle after a request")), "%s: %r" % (name, got))
             check(got == b"" or got.startswith(b"HTTP/1.1 408 "), "%s: %r" % (name, got))
-        check(results["patient"][0] == [201] * 3, "who is idle, then slow, but in time: %s" % (results["patient"],))
-        check(results["long poll"][0] in (200, 204) and results["long poll"][1] > 2.2, "a long poll: %s" % (results["long poll"],))
+        check(results["patient"][0] == [201] * 2, "who is idle, then slow, but in time: %s" % (results["patient"],))
+        check(results["long poll"][0] in (200, 204) and results["long poll"][1] > 3.7, "a long poll: %s" % (results["long poll"],))
         works(srv, "after")
 
 
@@ -564,7 +577,7 @@ def hang_up(folder):
                     s.shutdown(socket.SHUT_WR)
                 else:
                     s.close()
-            wait_for(lambda: metric(srv, "gantry_http_polls") == 0, "%s: waiting polls are not freed" % how, 3.0)
+            wait_for(lambda: metric(srv, "gantry_http_polls") == 0, "%s: waiting polls are not freed" % how)
             for s in held:
                 s.close()
         for how in (reset, socket.socket.close):
@@ -575,7 +588,7 @@ def hang_up(folder):
             wait_for(lambda: metric(srv, "gantry_http_streams") == 10, "10 streams")
             for s in held:
                 how(s)
-            wait_for(lambda: metric(srv, "gantry_http_streams") == 0, "streams are not freed", 3.0)
+            wait_for(lambda: metric(srv, "gantry_http_streams") == 0, "streams are not freed")
         # Who closes his side right behind a request gets its answer all the same.
         for _ in range(50):
             with connect(srv.http_port) as s:
@@ -601,10 +614,10 @@ def only_http_1(folder):
                         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"):
             status, answer, _ = ask(srv, LINE + HOST + headers + b"\r\n")
             check(status == 200 and "upgrade" not in answer, "an upgrade: %d %s" % (status, answer))
-        done = subprocess.run(["curl", "-s", "-m", "5", "--http2-prior-knowledge", "http://127.0.0.1:%d/healthz" % srv.http_port],
+        done = subprocess.run(["curl", "-s", "-m", "60", "--http2-prior-knowledge", "http://127.0.0.1:%d/healthz" % srv.http_port],
                               capture_output=True, check=False)
         check(done.returncode != 0, "HTTP/2 by prior knowledge was served")
-        done = subprocess.run(["curl", "-s", "-m", "5", "--http2", "-w", " %{http_version}", "http://127.0.0.1:%d/healthz" % srv.http_port],
+        done = subprocess.run(["curl", "-s", "-m", "60", "--http2", "-w", " %{http_version}", "http://127.0.0.1:%d/healthz" % srv.http_port],
                               capture_output=True, text=True, check=False)
         check(done.stdout.endswith(" 1.1"), "curl --http2: %s" % done.stdout)
         works(srv, "after")
@@ -707,12 +720,13 @@ def stop_while_busy(folder):
     ask(srv, post("/v1/topics/big/messages", bytes(1 << 20)))
     stalled.sendall(b"GET /openapi.json HTTP/1.1\r\n" + HOST + b"\r\n" + stream.replace(b"/t/", b"/big/"))
     ask(srv, post("/v1/topics/big/messages", bytes(2 << 20)))
-    time.sleep(0.5)
+    wait_for(lambda: metric(srv, "gantry_http_polls") == len(polls), "the polls wait")
+    wait_for(lambda: metric(srv, "gantry_http_streams") == len(streams) + 2, "the streams are open")
     begin = time.monotonic()
     code = srv.stop()
     took = time.monotonic() - begin
     check(code == 0, "ended with %s: %s" % (code, srv.tail()))
-    check(took < STOP_LIMIT_S * (2 if SANITIZED else 1), "stopping took %.1f s" % took)
+    check(took < STOP_LIMIT_S, "stopping took %.1f s" % took)
     for s in streams:
         got, orderly = until_closed(s)
         check(orderly and got.endswith(b"0\r\n\r\n"), "a stream's end: %r" % got[-60:])
@@ -772,7 +786,7 @@ def stalled_streams(folder):
         check(SANITIZED or each <= STALLED_LIMIT, "a stalled stream costs %.1f KiB" % (each / 1024))
         for s in held:
             s.close()
-        wait_for(lambda: metric(srv, "gantry_http_streams") == 0, "stalled streams are not freed", 20)
+        wait_for(lambda: metric(srv, "gantry_http_streams") == 0, "stalled streams are not freed")
         return "%.1f KiB each, 1000 messages in %.1f s" % (each / 1024, took)
 
 

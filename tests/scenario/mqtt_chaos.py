@@ -22,7 +22,7 @@ import time
 import clients
 import server
 
-WILD, NAMES, TOPICS, CALM_LIMIT_S = 10, 8, 4, 30.0
+WILD, NAMES, TOPICS, CALM_LIMIT_S = 10, 8, 4, 60.0
 SETTINGS = {"flushDiskType": "ASYNC_FLUSH", "mqttMaxInflight": 16, "mqttSessionTime": "3s", "mqttMaxRetained": 50}
 FILTERS = ("#", "+/1", "t1/+", "+/#", "t0/#", "t1/#", "t2/#", "t3/#")
 

@@ -12,6 +12,7 @@ because it also runs on machines that do other things meanwhile.
 
 import argparse
 import json
+import select
 import shutil
 import sys
 import tempfile
@@ -25,9 +26,10 @@ from runner import Failed
 CONNECTIONS = 4
 WINDOW = 500              # requests under way on one connection
 PULLS_AT_ONCE = 500       # waiting pulls on one connection
-CREATE_GOAL_S, CREATE_LIMIT_S = 2.0, 10.0
+CREATE_GOAL_S, CREATE_LIMIT_S = 2.0, 60.0
 FIRST_GOAL_MS, FIRST_LIMIT_MS = 50.0, 1000.0
-RESTART_LIMIT_S = 10.0
+BEHIND_LIMIT_MS = 3000.0  # of a pull's answer behind the answer to the send, which waits for the same disk
+RESTART_LIMIT_S = 60.0
 QUEUES = 4
 
 
@@ -53,7 +55,7 @@ def create(srv, names):
     wrong = []
 
     def work(part):
-        conn = native.Connection(srv.port, timeout=30.0)
+        conn = native.Connection(srv.port)
         for a in pipeline(conn, [(native.CREATE_TOPIC, native.topic_fields(n, QUEUES)) for n in part]):
             if a.code != native.OK:
                 wrong.append("code %d: %s" % (a.code, a.remark))
@@ -73,7 +75,7 @@ def create(srv, names):
 
 def routed(srv, names):
     """All of them in the name server's answers; seconds that it took."""
-    conn = native.Connection(srv.ns_port, timeout=30.0)
+    conn = native.Connection(srv.ns_port)
     begin = time.monotonic()
     for name, a in zip(names, pipeline(conn, [(native.ROUTE, {"topic": n}) for n in names])):
         if a.code != native.OK:
@@ -99,31 +101,37 @@ def known_at_once(srv, count=200):
 
 
 def first_messages(srv, names):
-    """A pull waits on each topic; then each gets its first message. Milliseconds from the sending to the pull's answer, sorted."""
+    """A pull waits on each topic; then each gets its first message. Milliseconds from the sending to the pull's answer, and from the answer to the
+    sender to the pull's; both sorted."""
     pullers, waiting = [], {}
     for start in range(0, len(names), PULLS_AT_ONCE):
-        conn = native.Connection(srv.port, timeout=30.0)
+        conn = native.Connection(srv.port)
         for name in names[start:start + PULLS_AT_ONCE]:
             waiting[name] = (conn, conn.post(native.PULL, native.pull_fields(name, 0, 0, wait_ms=60000)))
         pullers.append(conn)
     time.sleep(0.5)
-    sender, times = native.Connection(srv.port, timeout=30.0), []
+    sender, times, behind = native.Connection(srv.port), [], []
     for name in names:
         conn, number = waiting[name]
         begin = time.monotonic()
         sent = sender.post(native.SEND, native.send_fields(name, 0, int(time.time() * 1000)), name.encode())
-        a = conn.answer()
-        times.append((time.monotonic() - begin) * 1000)
+        if sender.sock in select.select([sender.sock, conn.sock], [], [])[0]:
+            b, sent_at = sender.answer(), time.monotonic()
+            a, came_at = conn.answer(), time.monotonic()
+        else:
+            a, came_at = conn.answer(), time.monotonic()
+            b, sent_at = sender.answer(), time.monotonic()
+        times.append((came_at - begin) * 1000)
+        behind.append((came_at - sent_at) * 1000)
         if a.opaque != number:
             raise Failed("%s: the pull of another topic was answered" % name)
         if a.code != native.OK or [r[3] for r in native.records(a.body)] != [name.encode()]:
             raise Failed("%s: the waiting pull's answer is code %d, %s" % (name, a.code, a.remark))
-        b = sender.answer()
         if b.opaque != sent or b.code != native.OK:
             raise Failed("%s: the send's answer is code %d, %s" % (name, b.code, b.remark))
     for conn in pullers + [sender]:
         conn.close()
-    return sorted(times)
+    return sorted(times), sorted(behind)
 
 
 def run(srv, count, sample):
@@ -138,11 +146,12 @@ def run(srv, count, sample):
         raise Failed("making %d topics takes %.1f s" % (count, took))
     print("topics: all routes asked for in %.2f s" % routed(srv, names))
     chosen = names[::max(1, count // sample)]
-    ms = first_messages(srv, chosen)
+    ms, behind = first_messages(srv, chosen)
     print("topics: first message of %d topics reaches a waiting pull: median %.1f ms, 99 %% %.1f ms, worst %.1f ms (goal %g ms)" % (
         len(ms), ms[len(ms) // 2], ms[len(ms) * 99 // 100], ms[-1], FIRST_GOAL_MS))
-    if ms[-1] > FIRST_LIMIT_MS:
-        raise Failed("a first message takes %.0f ms" % ms[-1])
+    # One of a thousand may meet a disk that stands still for a second; then its sender waits as well.
+    if ms[len(ms) * 99 // 100] > FIRST_LIMIT_MS or behind[-1] > BEHIND_LIMIT_MS:
+        raise Failed("99 %% of the first messages take up to %.0f ms; one came %.0f ms after its sender's answer" % (ms[len(ms) * 99 // 100], behind[-1]))
     for how in ("stop", "kill"):
         getattr(srv, how)()
         begin = time.monotonic()
@@ -152,7 +161,7 @@ def run(srv, count, sample):
         if took > RESTART_LIMIT_S:
             raise Failed("a start with %d topics takes %.1f s" % (count, took))
         routed(srv, names)
-    conn = native.Connection(srv.port, timeout=30.0)
+    conn = native.Connection(srv.port)
     for name in chosen[:200]:
         bodies = [body for _o, body, _t in native.read_queue(conn, name, 0)[0]]
         if bodies != [name.encode()]:
