@@ -37,6 +37,7 @@ static void configure_gateways(struct front_conf *c, const struct settings *s)
 	c->mqtt_max_inflight = (uint32_t)s->n[SET_mqttMaxInflight];
 	c->mqtt_max_sessions = (uint32_t)s->n[SET_mqttMaxSessions];
 	c->mqtt_max_subs = (uint32_t)s->n[SET_mqttMaxSubs];
+	c->mqtt_max_queues = (uint32_t)s->n[SET_mqttMaxQueues];
 	c->mqtt_max_retained = (uint32_t)s->n[SET_mqttMaxRetained];
 	c->mqtt_session_ms = s->n[SET_mqttSessionTime];
 	c->mqtt_max_keep_alive_s = (uint32_t)s->n[SET_mqttMaxKeepAlive];

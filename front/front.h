@@ -58,6 +58,7 @@ struct front_conf {
 	uint32_t mqtt_max_inflight; /* QoS 1 messages under way in each direction of one connection */
 	uint32_t mqtt_max_sessions; /* durable sessions */
 	uint32_t mqtt_max_subs;   /* filters of one session */
+	uint32_t mqtt_max_queues; /* queues whose place one session keeps */
 	uint32_t mqtt_max_retained; /* retained messages */
 	uint64_t mqtt_session_ms; /* longest life of a session without a connection */
 	uint32_t mqtt_max_keep_alive_s; /* longest keep alive; 0: any */

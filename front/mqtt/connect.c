@@ -116,6 +116,8 @@ static void offsets_known(struct engine_ask *a, enum status st)
 		if (t == NULL || !t->exists || !mq_session_reads(s, t) || mq_flow_find(s, t, o->queue) != NULL)
 			continue;
 		struct mq_flow *w = mq_flow_need(s, t, o->queue, o->offset);
+		if (w == NULL)
+			break;
 		mq_flow_behind(w, o->offset);
 		w->committed = o->offset;
 	}

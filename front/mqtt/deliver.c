@@ -279,7 +279,7 @@ static bool deliver_live(const struct mq_hit *h, struct mq_topic *t, int32_t que
 	if (qos > 0 && w == NULL)
 		w = mq_flow_need(s, t, queue, offset);
 	if (!mq_conn_takes(s->conn) || (qos > 0 && !mq_window_open(s))) {
-		if (qos > 0)
+		if (w != NULL && qos > 0)
 			mq_flow_behind(w, offset);
 		else
 			s->f->n.dropped++;

@@ -47,6 +47,13 @@ struct mq_flow *mq_flow_need(struct mq_session *s, struct mq_topic *t, int32_t q
 
 	if (w != NULL)
 		return w;
+	if (s->n_flows >= s->f->conf->mqtt_max_queues) {
+		if (!s->beyond)
+			log_warn(s->f->log, "mqtt", "client=%.*s topic=%.*s nothing is kept of it and of others: the session has places in mqttMaxQueues=%u queues",
+				(int)u64_min(s->id.n, 64), (const char *)s->id.p, (int)t->name.n, (const char *)t->name.p, s->f->conf->mqtt_max_queues);
+		s->beyond = true;
+		return NULL;
+	}
 	w = mem_new(sizeof(*w));
 	w->magic = MQ_FLOW_MAGIC;
 	w->session = s;
@@ -57,6 +64,7 @@ struct mq_flow *mq_flow_need(struct mq_session *s, struct mq_topic *t, int32_t q
 	list_init(&w->sent);
 	w->old = &w->sent;
 	list_push(&s->flows, &w->link);
+	s->n_flows++;
 	list_push(&t->flows, &w->in_topic);
 	u64map_put(&s->by_queue, key_of(t, queue), w);
 	return w;
@@ -78,6 +86,7 @@ void mq_flow_free(struct mq_flow *w)
 	}
 	u64map_drop(&s->by_queue, key_of(w->topic, w->queue));
 	list_remove(&w->link);
+	s->n_flows--;
 	list_remove(&w->in_topic);
 	list_remove(&w->behind);
 	list_remove(&w->commit);
@@ -239,6 +248,8 @@ void mq_flows_all(struct mq_session *s, bool seek)
 				continue;
 			bool known = !seek && mq_topic_at(t, (int32_t)q, &hub);
 			struct mq_flow *w = mq_flow_need(s, t, (int32_t)q, known ? hub : 0);
+			if (w == NULL)
+				return;
 			if (!known) {
 				mq_flow_behind(w, 0);
 				w->state = MQ_SEEK;
@@ -254,6 +265,37 @@ void mq_flows_tidy(struct mq_session *s)
 		if (!mq_session_reads(s, w->topic))
 			mq_flow_free(w);
 	}
+	s->beyond = false;
+}
+
+static void reach(struct mq *f, struct slice name, void *arg)
+{
+	struct mq_topic *t = mq_topic_find(f, name);
+
+	if (t == NULL || t->reached == f->reach_serial)
+		return;
+	t->reached = f->reach_serial;
+	*(uint64_t *)arg += t->counted;
+}
+
+bool mq_reaches_too_far(struct mq_session *s, struct slice filter)
+{
+	struct mq *f = s->f;
+	uint64_t n = 0, more = 0;
+
+	f->reach_serial++;
+	LIST_EACH(&s->subs, l) {
+		struct mq_sub *sub = container_of(l, struct mq_sub, link);
+		if (sub->qos > 0 && mq_filter_wide(sub->filter))
+			return false; /* it reaches everything already */
+		if (sub->qos > 0)
+			mq_filter_topics(f, sub->filter, reach, &n);
+	}
+	if (mq_filter_wide(filter))
+		more = f->n_queues - n;
+	else
+		mq_filter_topics(f, filter, reach, &more);
+	return more > 0 && n + more > f->conf->mqtt_max_queues;
 }
 
 void mq_park(struct mq_session *s)

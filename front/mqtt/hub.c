@@ -393,9 +393,18 @@ bool mq_hub_settled(struct mq *f, struct slice filter)
 
 /* ---- What the engine has ------------------------------------------------------------------------------------------------------------------------ */
 
+static void count_queues(struct mq_topic *t)
+{
+	uint32_t n = t->exists && t->user ? t->queues : 0;
+
+	t->f->n_queues = t->f->n_queues - t->counted + n;
+	t->counted = n;
+}
+
 static void topic_gone(struct mq_topic *t)
 {
 	t->exists = false;
+	count_queues(t);
 	t->f->topic_changes++;
 	t->keep = t->fresh = false;
 	t->stale = t->tap != MQ_TAP_CLOSED;
@@ -416,6 +425,7 @@ static void topic_there(struct mq *f, const struct topic_info *info, bool is_new
 	if (!t->exists)
 		t->fresh = is_new && (t->interest > 0 || f->wide > 0);
 	t->exists = true;
+	count_queues(t);
 	look_again(t);
 }
 

@@ -180,6 +180,8 @@ struct mq {
 	struct map keeping;                /* names whose retained messages are being changed in the log */
 	struct map topics;                 /* by name */
 	uint64_t topic_serial, topic_changes;
+	uint64_t n_queues;                 /* of all topics that a subscription may see */
+	uint64_t reach_serial;
 	uint32_t wide;                     /* subscriptions that begin with a wildcard */
 	struct engine_watch watch;
 	bool watching, unloading;
@@ -328,6 +330,8 @@ struct mq_session {
 	uint32_t n_subs, n_no_local, n_qos1;
 	uint64_t topic_changes;            /* the front's, when its flows were made last */
 	struct list flows;
+	uint32_t n_flows;
+	bool beyond;                       /* there are more queues for it than it may have flows, and the log says so */
 	struct u64map by_queue;
 	struct list behind;                /* flows, in the order they fell back */
 	struct mq_window window;
@@ -411,7 +415,10 @@ struct mq_flow {
 	uint64_t committed;                /* last; UINT64_MAX: never */
 };
 struct mq_flow *mq_flow_find(struct mq_session *s, struct mq_topic *t, int32_t queue);
+/* NULL: the session has as many as may be. What is in such a queue it gets while it takes it, and nothing of that is kept for it. */
 struct mq_flow *mq_flow_need(struct mq_session *s, struct mq_topic *t, int32_t queue, uint64_t next);
+/* Would the filter at QoS 1 lead the session to more queues than it may have flows? */
+bool mq_reaches_too_far(struct mq_session *s, struct slice filter);
 void mq_flow_free(struct mq_flow *w);
 void mq_flow_behind(struct mq_flow *w, uint64_t at);
 void mq_flow_dirty(struct mq_flow *w);
@@ -443,6 +450,8 @@ struct mq_topic {
 	uint64_t serial;
 	struct slice name;
 	uint32_t queues;                   /* read queues */
+	uint32_t counted;                  /* in the front's n_queues */
+	uint64_t reached;                  /* the front's serial, when it was counted last for a session */
 	uint32_t interest;                 /* filters that may match, but wide ones */
 	struct engine_sub sub;
 	uint32_t n_next;

@@ -210,7 +210,8 @@ static void put_in(struct mq_subscribing *k, struct row *r)
 	struct mq_sub *sub = mq_session_sub(s, r->filter.filter);
 
 	r->is_new = sub == NULL;
-	if (r->is_new && s->n_subs >= k->f->conf->mqtt_max_subs) {
+	if ((r->is_new && s->n_subs >= k->f->conf->mqtt_max_subs) ||
+	    (r->filter.qos > 0 && (sub == NULL || sub->qos == 0) && mq_reaches_too_far(s, r->filter.filter))) {
 		r->reason = MQTT_QUOTA_EXCEEDED;
 		r->is_new = false;
 		return;

@@ -65,7 +65,7 @@ int front_contract_setup(void **state)
 		.max_wait_ms = 30000, .lease_ms = 30000, .default_queues = 1, .auto_create_topic = true, .http_max_batch = 100, .http_max_body = 1u << 20,
 		.http_max_header = 16384, .http_max_conns = 64, .http_request_ms = 60000, .http_heartbeat_ms = 15000, .http_stream_window = 1000,
 		.ws_max_conns = 64, .ws_max_message = 1u << 20, .ws_max_subs = 16, .ws_max_credit = 256, .ws_ping_ms = 30000,
-		.mqtt_max_packet = 1u << 20, .mqtt_max_inflight = 32, .mqtt_max_sessions = 100, .mqtt_max_subs = 16, .mqtt_max_retained = 100,
+		.mqtt_max_packet = 1u << 20, .mqtt_max_inflight = 32, .mqtt_max_sessions = 100, .mqtt_max_subs = 16, .mqtt_max_queues = 1000, .mqtt_max_retained = 100,
 		.mqtt_session_ms = 86400000,
 	};
 	memcpy(w->conf.delay_ms, w->engine_conf.delay_ms, sizeof(w->conf.delay_ms));

@@ -47,7 +47,7 @@ void mrig_init(struct mrig *r)
 	r->conf = (struct front_conf){
 		.cluster = SLICE_LIT("DefaultCluster"), .broker = SLICE_LIT("broker-a"), .advertised_ip = 0x7f000001, .advertised_port = 10911,
 		.max_message = r->engine_conf.max_message, .default_queues = 4, .auto_create_topic = true, .mqtt_max_packet = 1u << 20, .mqtt_max_inflight = 16,
-		.mqtt_max_sessions = 100, .mqtt_max_subs = 64, .mqtt_max_retained = 100, .mqtt_session_ms = 86400000,
+		.mqtt_max_sessions = 100, .mqtt_max_subs = 64, .mqtt_max_queues = 1000, .mqtt_max_retained = 100, .mqtt_session_ms = 86400000,
 	};
 	memcpy(r->conf.delay_ms, r->engine_conf.delay_ms, sizeof(r->conf.delay_ms));
 }

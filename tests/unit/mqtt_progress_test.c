@@ -230,6 +230,63 @@ static void a_crash_leaves_the_subscription_with_its_progress_or_neither(void **
 		dies_after(turns);
 }
 
+/* ---- Bounds --------------------------------------------------------------------------------------------------------------------------------- */
+
+static void filters_reach_so_many_queues_at_most(void **state)
+{
+	(void)state;
+	rig.conf.mqtt_max_queues = 10;
+	mrig_restart(&rig);
+	mrig_topic(&rig, "t", 4);
+	mrig_topic(&rig, "u", 4);
+	mrig_topic(&rig, "v", 4);
+	subscriber("t/#");
+	mclient_say(&s, "82 L 0064 {} s'u/#' 01 s't/1' 01 s'v' 01 s'#' 01 s'+/#' 00 s'nope/#' 01");
+	mclient_expect(&s, "SUBACK v5 id=100 01 01 97 97 00 01");
+	mclient_say(&s, "82 L 0065 {} s'+/#' 01");
+	mclient_expect(&s, "SUBACK v5 id=101 97");
+	mclient_say(&s, "A2 L 0066 {} s't/1' s't/#'");
+	mclient_expect(&s, "UNSUBACK v5 id=102 00 00");
+	mclient_say(&s, "82 L 0067 {} s'v' 01");
+	mclient_expect(&s, "SUBACK v5 id=103 01");
+}
+
+/* Topics that come later and are beyond the bound: their messages come while the client takes them. */
+static void what_is_beyond_the_bound_comes_while_it_is_taken(void **state)
+{
+	(void)state;
+	rig.conf.mqtt_max_queues = 2;
+	mrig_restart(&rig);
+	mrig_topic(&rig, "t", 2);
+	subscriber("#");
+	mrig_run(&rig, 200);
+	mrig_topic(&rig, "u", 1);
+	publisher();
+	mclient_publish(&p, "u/1", "one", 1, false);
+	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=u/1 payload=one");
+	mclient_ack(&s, 1);
+	mclient_publish(&p, "u/1", "two", 1, false);
+	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=u/1 payload=two");
+	mclient_publish(&p, "t/1", "kept", 1, false);
+	mclient_expect(&s, "PUBLISH v5 qos1 id=3 topic=t/1 payload=kept");
+	mrig_run(&rig, 6000);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), -1);
+	mclient_close(&s);
+	mclient_publish(&p, "u/1", "three", 1, false);
+	mclient_publish(&p, "t/1", "four", 1, false);
+	resume();
+	mclient_expect(&s, "PUBLISH v5 qos1 dup id=3 topic=t/1 payload=kept");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=4 topic=t/1 payload=four");
+	mclient_expect(&s, "");
+	mclient_publish(&p, "u/1", "five", 1, false);
+	mclient_expect(&s, "PUBLISH v5 qos1 id=5 topic=u/1 payload=five");
+	/* More than the client acknowledges: they are dropped, and counted. */
+	for (unsigned i = 0; i < 40; i++)
+		mclient_publish(&p, "u/1", "many", 1, false);
+	assert_int_equal(take_all(NULL), 13);
+	assert_true(mrig_number(&rig, "dropped") > 0);
+}
+
 /* ---- Retained messages that the log refuses -------------------------------------------------------------------------------------------------- */
 
 /* What a new subscriber is given, in any order: "a=1 b=2 " */
@@ -296,6 +353,8 @@ int main(void)
 		TEST(as_many_as_may_be_under_way_come_again),
 		TEST(offsets_go_with_the_last_filter_that_needs_them),
 		cmocka_unit_test(a_crash_leaves_the_subscription_with_its_progress_or_neither),
+		TEST(filters_reach_so_many_queues_at_most),
+		TEST(what_is_beyond_the_bound_comes_while_it_is_taken),
 		cmocka_unit_test(memory_has_the_retained_message_that_the_log_has),
 	};
 
