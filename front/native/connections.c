@@ -87,19 +87,42 @@ static void put_subscription(struct buf *b, const struct subscription *s)
 	buf_str(b, "}");
 }
 
+void nat_members_ask(struct nat_call *c, const struct wire_cmd *cmd, const char *field, enum member_kind kind,
+                     void (*done)(struct engine_ask *, enum status))
+{
+	struct wire_args a = wire_args(cmd);
+
+	NAT_ASK(c, members, done);
+	struct engine_members *r = &c->u.members;
+	r->actor = &c->peer->actor;
+	r->group = wire_str(&a, field);
+	r->kind = kind;
+	if (a.field != NULL) {
+		nat_answer_args(c, &a);
+		return;
+	}
+	nat_note(c, r->group);
+	engine_members(c->front->engine, r);
+}
+
+bool nat_members_refused(struct nat_call *c, enum status st, int32_t nobody)
+{
+	if (st == ST_NO_GROUP || (st == ST_OK && c->u.members.count == 0)) {
+		nat_answer_code(c, nobody, ST_NO_MEMBER);
+		return true;
+	}
+	if (st != ST_OK)
+		nat_answer_status(c, st);
+	return st != ST_OK;
+}
+
 static void consumers_got(struct engine_ask *a, enum status st)
 {
 	struct nat_call *c = nat_call_of(a);
 	const struct engine_members *r = &c->u.members;
 
-	if (st == ST_NO_GROUP || (st == ST_OK && r->count == 0)) {
-		nat_answer_code(c, ANS_CONSUMER_NOT_ONLINE, ST_NO_MEMBER);
+	if (nat_members_refused(c, st, ANS_CONSUMER_NOT_ONLINE))
 		return;
-	}
-	if (st != ST_OK) {
-		nat_answer_status(c, st);
-		return;
-	}
 	struct buf *b = nat_body(c);
 	buf_str(b, "{");
 	put_connections(b, r);
@@ -122,14 +145,8 @@ static void producers_got(struct engine_ask *a, enum status st)
 	struct nat_call *c = nat_call_of(a);
 	const struct engine_members *r = &c->u.members;
 
-	if (st == ST_NO_GROUP || (st == ST_OK && r->count == 0)) {
-		nat_answer_code(c, ANS_SYSTEM_ERROR, ST_NO_MEMBER);
+	if (nat_members_refused(c, st, ANS_SYSTEM_ERROR))
 		return;
-	}
-	if (st != ST_OK) {
-		nat_answer_status(c, st);
-		return;
-	}
 	struct buf *b = nat_body(c);
 	buf_str(b, "{");
 	put_connections(b, r);
@@ -137,32 +154,14 @@ static void producers_got(struct engine_ask *a, enum status st)
 	nat_answer_body(c, b);
 }
 
-static void members_go(struct nat_call *c, const struct wire_cmd *cmd, const char *field, enum member_kind kind,
-                       void (*done)(struct engine_ask *, enum status))
-{
-	struct wire_args a = wire_args(cmd);
-
-	NAT_ASK(c, members, done);
-	struct engine_members *r = &c->u.members;
-	r->actor = &c->peer->actor;
-	r->group = wire_str(&a, field);
-	r->kind = kind;
-	if (a.field != NULL) {
-		nat_answer_args(c, &a);
-		return;
-	}
-	nat_note(c, r->group);
-	engine_members(c->front->engine, r);
-}
-
 void nat_consumers(struct nat_call *c, const struct wire_cmd *cmd)
 {
-	members_go(c, cmd, "consumerGroup", MEMBER_CONSUMER, consumers_got);
+	nat_members_ask(c, cmd, "consumerGroup", MEMBER_CONSUMER, consumers_got);
 }
 
 void nat_producers(struct nat_call *c, const struct wire_cmd *cmd)
 {
-	members_go(c, cmd, "producerGroup", MEMBER_PRODUCER, producers_got);
+	nat_members_ask(c, cmd, "producerGroup", MEMBER_PRODUCER, producers_got);
 }
 
 /* ---- 328 ------------------------------------------------------------------------------------------------------------------------- */

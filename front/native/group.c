@@ -10,14 +10,8 @@ static void ids_got(struct engine_ask *a, enum status st)
 	struct nat_call *c = nat_call_of(a);
 	const struct engine_members *r = &c->u.members;
 
-	if (st == ST_NO_GROUP || (st == ST_OK && r->count == 0)) {
-		nat_answer_code(c, ANS_SYSTEM_ERROR, ST_NO_MEMBER);
+	if (nat_members_refused(c, st, ANS_SYSTEM_ERROR))
 		return;
-	}
-	if (st != ST_OK) {
-		nat_answer_status(c, st);
-		return;
-	}
 	struct buf *b = nat_body(c);
 	struct slice *ids = mem_array(r->count, sizeof(*ids));
 	for (size_t i = 0; i < r->count; i++)
@@ -29,19 +23,7 @@ static void ids_got(struct engine_ask *a, enum status st)
 
 void nat_consumer_ids(struct nat_call *c, const struct wire_cmd *cmd)
 {
-	struct wire_args a = wire_args(cmd);
-
-	NAT_ASK(c, members, ids_got);
-	struct engine_members *r = &c->u.members;
-	r->actor = &c->peer->actor;
-	r->group = wire_str(&a, "consumerGroup");
-	r->kind = MEMBER_CONSUMER;
-	if (a.field != NULL) {
-		nat_answer_args(c, &a);
-		return;
-	}
-	nat_note(c, r->group);
-	engine_members(c->front->engine, r);
+	nat_members_ask(c, cmd, "consumerGroup", MEMBER_CONSUMER, ids_got);
 }
 
 /* ---- Locks ------------------------------------------------------------------------------------------------------------------- */

@@ -283,6 +283,13 @@ void nat_members_notice(struct nat_peer *p);              /* the peer has spoken
 void nat_relay_answer(struct nat_peer *p, const struct wire_cmd *answer); /* a client has answered something */
 void nat_relays_end(struct nat_peer *p, uint64_t now_ns); /* ends what is over time, or all when the connection is gone */
 
+/* ---- connections.c: asking for the members of a group ------------------------------------------------------------------------- */
+
+void nat_members_ask(struct nat_call *c, const struct wire_cmd *cmd, const char *field, enum member_kind kind,
+                     void (*done)(struct engine_ask *, enum status));
+/* True: the call is answered, with the code 'nobody' where the group has no members. */
+bool nat_members_refused(struct nat_call *c, enum status st, int32_t nobody);
+
 /* ---- runtime.c ---------------------------------------------------------------------------------------------------------------- */
 
 void nat_rates_turn(struct nat *f, uint64_t now_ns);

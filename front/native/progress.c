@@ -251,17 +251,45 @@ void nat_consume_stats(struct nat_call *c, const struct wire_cmd *cmd)
 	engine_offset_list(j->engine, &j->ask.offsets);
 }
 
+/* ---- All groups ---------------------------------------------------------------------------------------------------------------- */
+
+/* Their names, or of those only that consume in order. False: the job has failed. */
+static bool keep_groups(struct nat_job *j, enum status st, bool only_orderly)
+{
+	const struct engine_groups *g = &j->ask.groups;
+
+	if (st != ST_OK) {
+		nat_job_fail(j, st);
+		return false;
+	}
+	j->groups = mem_array(g->count + 1, sizeof(*j->groups));
+	for (size_t i = 0; i < g->count; i++)
+		if (!only_orderly || g->v[i].conf.orderly)
+			j->groups[j->n_groups++] = slice_dup(g->v[i].name);
+	return true;
+}
+
+static void ask_offsets(struct job_worker *w, void (*done)(struct engine_ask *, enum status))
+{
+	struct nat_job *j = w->job;
+
+	WORKER_ASK(w, offsets, done);
+	w->ask.offsets.actor = j->actor;
+	w->ask.offsets.group = slice_str(j->groups[w->at]);
+	engine_offset_list(j->engine, &w->ask.offsets);
+}
+
 /* ---- 300 ----------------------------------------------------------------------------------------------------------------------- */
 
 static void who_finish(struct nat_job *j)
 {
 	struct buf *b = nat_body(j->call);
-	struct slice *v = mem_array(j->n_names + 1, sizeof(*v));
+	struct slice *v = mem_array(j->n_groups + 1, sizeof(*v));
 	size_t n = 0;
 
-	for (size_t i = 0; i < j->n_names; i++)
+	for (size_t i = 0; i < j->n_groups; i++)
 		if (j->marks[i])
-			v[n++] = slice_str(j->names[i]);
+			v[n++] = slice_str(j->groups[i]);
 	wire_group_list(b, v, n);
 	mem_free(v);
 	nat_job_answer(j, b);
@@ -293,37 +321,25 @@ static void who_offsets_got(struct engine_ask *a, enum status st)
 	}
 	WORKER_ASK(w, members, who_subs_got);
 	w->ask.members.actor = j->actor;
-	w->ask.members.group = slice_str(j->names[w->at]);
+	w->ask.members.group = slice_str(j->groups[w->at]);
 	w->ask.members.kind = MEMBER_CONSUMER;
 	engine_members(j->engine, &w->ask.members);
 }
 
 static bool who_begin(struct job_worker *w)
 {
-	struct nat_job *j = w->job;
-
-	WORKER_ASK(w, offsets, who_offsets_got);
-	w->ask.offsets.actor = j->actor;
-	w->ask.offsets.group = slice_str(j->names[w->at]);
-	engine_offset_list(j->engine, &w->ask.offsets);
+	ask_offsets(w, who_offsets_got);
 	return true;
 }
 
 static void groups_got(struct engine_ask *a, enum status st)
 {
 	struct nat_job *j = nat_job_of(a);
-	const struct engine_groups *g = &j->ask.groups;
 
-	if (st != ST_OK) {
-		nat_job_fail(j, st);
+	if (!keep_groups(j, st, false))
 		return;
-	}
-	j->names = mem_array(g->count + 1, sizeof(*j->names));
-	j->marks = mem_array(g->count + 1, sizeof(*j->marks));
-	for (size_t i = 0; i < g->count; i++)
-		j->names[i] = slice_dup(g->v[i].name);
-	j->n_names = g->count;
-	nat_job_phase(j, j->n_names, who_begin, who_finish);
+	j->marks = mem_array(j->n_groups + 1, sizeof(*j->marks));
+	nat_job_phase(j, j->n_groups, who_begin, who_finish);
 }
 
 void nat_who_consumes(struct nat_call *c, const struct wire_cmd *cmd)
@@ -409,28 +425,16 @@ static void all_offsets_got(struct engine_ask *a, enum status st)
 
 static bool all_begin(struct job_worker *w)
 {
-	struct nat_job *j = w->job;
-
-	WORKER_ASK(w, offsets, all_offsets_got);
-	w->ask.offsets.actor = j->actor;
-	w->ask.offsets.group = slice_str(j->groups[w->at]);
-	engine_offset_list(j->engine, &w->ask.offsets);
+	ask_offsets(w, all_offsets_got);
 	return true;
 }
 
 static void all_groups_got(struct engine_ask *a, enum status st)
 {
 	struct nat_job *j = nat_job_of(a);
-	const struct engine_groups *g = &j->ask.groups;
 
-	if (st != ST_OK) {
-		nat_job_fail(j, st);
+	if (!keep_groups(j, st, j->force))
 		return;
-	}
-	j->groups = mem_array(g->count + 1, sizeof(*j->groups));
-	for (size_t i = 0; i < g->count; i++)
-		if (!j->force || g->v[i].conf.orderly)
-			j->groups[j->n_groups++] = slice_dup(g->v[i].name);
 	j->any_topic = true;
 	nat_job_phase(j, j->n_groups, all_begin, all_sorted);
 }
