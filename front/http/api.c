@@ -240,6 +240,12 @@ static void preflight(struct api_job *j, const struct route_found *f)
 	buf_fini(&extra);
 }
 
+/* OPTIONS of no path: is anybody there? */
+static void whole_server(struct api_job *j)
+{
+	api_reply(j, 204, NULL, SLICE_LIT("allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n"), (struct slice){NULL, 0});
+}
+
 static void wrong_method(struct api_job *j, const struct route_found *f)
 {
 	struct buf *b = api_out(j->api);
@@ -332,9 +338,11 @@ static void look(struct api_job *j)
 		api_problem(j, 503, ST_CLOSED, NULL);
 		return;
 	}
-	if (f.methods == 0 && static_serve(j))
+	if (f.methods == 0 && !slice_eq_str(c->path, "*") && static_serve(j))
 		return;
-	if (f.methods == 0) {
+	if (slice_eq_str(c->path, "*")) {
+		whole_server(j);
+	} else if (f.methods == 0) {
 		api_problem(j, 404, ST_NOT_FOUND, "no such path: see /openapi.json");
 	} else if (slice_eq_str(c->method, "OPTIONS")) {
 		preflight(j, &f);

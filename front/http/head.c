@@ -33,6 +33,16 @@ static bool eq_nocase(struct slice a, const char *b)
 	return true;
 }
 
+static bool same_nocase(struct slice a, struct slice b)
+{
+	if (a.n != b.n)
+		return false;
+	for (size_t i = 0; i < a.n; i++)
+		if (lower(a.p[i]) != lower(b.p[i]))
+			return false;
+	return true;
+}
+
 ptrdiff_t http_head_end(struct slice in, size_t *scanned)
 {
 	size_t from = *scanned > 3 ? *scanned - 3 : 0;
@@ -42,7 +52,8 @@ ptrdiff_t http_head_end(struct slice in, size_t *scanned)
 		return end + 4 - in.p;
 	/* Something else than HTTP would leave us waiting for an end that never comes. */
 	for (size_t i = *scanned; i < in.n; i++)
-		if (in.p[i] == 0x7f || (in.p[i] < 0x20 && in.p[i] != '\r' && in.p[i] != '\n' && in.p[i] != '\t'))
+		if (in.p[i] == 0x7f || (in.p[i] < 0x20 && in.p[i] != '\r' && in.p[i] != '\n' && in.p[i] != '\t') ||
+		    (in.p[i] == '\n' && (i == 0 || in.p[i - 1] != '\r')))
 			return -1;
 	if (in.n > 0 && !is_token(in.p[0]))
 		return -1;
@@ -83,6 +94,28 @@ static unsigned refuse(unsigned status, const char **ret_why, const char *why)
 	return status;
 }
 
+static bool host_fine(struct slice host);
+
+/* "http://HOST/path", as a proxy is asked: the host goes to *ret_host, and the target begins at the path. */
+static bool absolute_form(struct slice *target, struct slice *ret_host)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+
+	for (unsigned i = 0; i < ARRAY_LEN(schemes); i++) {
+		size_t n = strlen(schemes[i]);
+		if (target->n < n || !eq_nocase(slice_of(target->p, n), schemes[i]))
+			continue;
+		struct slice rest = slice_skip(*target, n);
+		const uint8_t *path = rest.n == 0 ? NULL : memchr(rest.p, '/', rest.n);
+		if (path == NULL)
+			return false;
+		*ret_host = slice_of(rest.p, (size_t)(path - rest.p));
+		*target = slice_skip(rest, ret_host->n);
+		return host_fine(*ret_host);
+	}
+	return false;
+}
+
 static unsigned request_line(struct slice line, struct http_head *h, const char **ret_why)
 {
 	const uint8_t *sp = memchr(line.p, ' ', line.n), *sp2;
@@ -109,8 +142,8 @@ static unsigned request_line(struct slice line, struct http_head *h, const char 
 			return refuse(400, ret_why, "the request target has characters that must be percent-encoded");
 	if (slice_eq_str(target, "*") && slice_eq_str(h->method, "OPTIONS"))
 		h->path = target;
-	else if (target.n == 0 || target.p[0] != '/')
-		return refuse(400, ret_why, "the request target does not begin with a slash");
+	else if ((target.n == 0 || target.p[0] != '/') && !absolute_form(&target, &h->host))
+		return refuse(400, ret_why, "the request target is neither a path that begins with a slash nor http://HOST/PATH");
 	const uint8_t *q = memchr(target.p, '?', target.n);
 	h->path = q == NULL ? target : slice_of(target.p, (size_t)(q - target.p));
 	h->query = q == NULL ? (struct slice){NULL, 0} : slice_skip(target, (size_t)(q + 1 - target.p));
@@ -153,6 +186,8 @@ static unsigned one_header(struct slice name, struct slice value, struct http_he
 		if (seen->host || !host_fine(value))
 			return refuse(400, ret_why, seen->host ? "Host is there twice" : "Host is not a host");
 		seen->host = true;
+		if (h->host.n > 0 && !same_nocase(h->host, value))
+			return refuse(400, ret_why, "Host and the request target contradict each other");
 		h->host = value;
 	} else if (slice_eq_str(name, "content-length")) {
 		if (seen->length)

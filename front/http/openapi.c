@@ -28,7 +28,8 @@ static const struct {
 		MEMBER("instance", TEXT))},
 	{"Sent", OBJECT(MEMBER("id", TEXT) "," MEMBER("topic", TEXT) "," MEMBER("queue", NUMBER) "," MEMBER("offset", NUMBER) "," MEMBER("delayed", FLAG) ","
 		MEMBER("durability", "{\"enum\":[\"disk\",\"memory\"]}") "," MEMBER("storedAt", MOMENT))},
-	{"Results", OBJECT(MEMBER("results", LIST("{\"type\":\"object\",\"properties\":{" MEMBER("status", NUMBER) "},\"required\":[\"status\"]}")))},
+	{"Results", OBJECT(MEMBER("results", LIST("{\"anyOf\":[" REF("Done") "," REF("Problem") "]}")))},
+	{"Done", "{\"allOf\":[{\"type\":\"object\",\"properties\":{" MEMBER("status", "{\"enum\":[200,201]}") "},\"required\":[\"status\"]}," REF("Sent") "]}"},
 	{"MessageIn", OBJECT(MESSAGE_IN "," MEMBER("json", "{}") "," MEMBER("queue", NUMBER) "," MEMBER("delay", DURATION) "," MEMBER("expire", DURATION) ","
 		MEMBER("expiresAt", MOMENT))},
 	{"Batch", LIST(REF("MessageIn"))},
@@ -136,7 +137,10 @@ static void put_answers(struct buf *b, const struct api_route *r)
 		if (*status.p != '2' || one.n > 0)
 			buf_str(b, "}}");
 	}
-	buf_u8(b, '}');
+	/* What may befall any request: a Host or an Origin that is refused, a disk that failed, the end of the process. */
+	buf_str(b, ",\"default\":{\"description\":\"It is not\",\"content\":{");
+	put_content(b, "application/problem+json", "Problem");
+	buf_str(b, "}}}");
 }
 
 static void put_operation(struct buf *b, const struct api_route *r)

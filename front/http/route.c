@@ -8,7 +8,7 @@
 const struct api_route api_routes[] = {
 	{"POST", "/v1/topics/{topic}/messages", api_publish, PARAMS_MESSAGE, 0,
 		"Publish a message: the body, of any content type. A JSON array, or NDJSON, is a batch of message objects", "Body",
-		"201 Sent;200 Results;400;403;404;413;422;503;507"},
+		"201 Sent;200 Results;400;403;404;413;422;501;503;507"},
 	{"GET", "/v1/topics/{topic}/groups/{group}/messages", api_consume, P(MAX) | P(WAIT) | P(LEASE) | P(TAG) | P(FROM) | P(ACK) | P(LAST_EVENT_ID),
 		ROUTE_NEEDS_KEY | ROUTE_TAKES, "Take messages for a group, with receipts; waits for the first. With Accept: text/event-stream a stream of them", NULL,
 		"200 Messages;400;403;404;409;503"},

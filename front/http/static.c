@@ -5,7 +5,7 @@
 /* The web UI's files, out of the program's image. They are small and never change while it runs: an ETag, and no other caching. */
 #include "front/http/api.h"
 
-#define POLICY "content-security-policy: default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; object-src 'none'; base-uri 'none'; " \
+#define POLICY "content-security-policy: default-src 'self'; object-src 'none'; base-uri 'none'; " \
 	"frame-ancestors 'none'; form-action 'self'\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\ncache-control: no-cache\r\n"
 
 static const struct http_file *find(struct slice path)

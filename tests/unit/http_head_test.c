@@ -40,6 +40,9 @@ static void whole_head(void **state)
 	assert_int_equal(parse("OPTIONS * HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", &h, &copy), 0);
 	assert_true(h.http10 && !h.close && slice_eq_str(h.path, "*") && h.query.n == 0);
 	mem_free(copy);
+	assert_int_equal(parse("GET HTTP://A.example:80/v1/x?y HTTP/1.1\r\nHost: a.EXAMPLE:80\r\n\r\n", &h, &copy), 0);
+	assert_true(slice_eq_str(h.path, "/v1/x") && slice_eq_str(h.query, "y") && slice_eq_str(h.host, "a.EXAMPLE:80"));
+	mem_free(copy);
 	assert_int_equal(parse("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nTransfer-Encoding: Chunked\r\n\r\n", &h, &copy), 0);
 	assert_true(h.expect && h.chunked);
 	mem_free(copy);
@@ -64,6 +67,10 @@ static void end_of_head(void **state)
 	assert_int_equal(http_head_end(slice_of("GET\0", 4), &scanned), -1);
 	scanned = 0;
 	assert_int_equal(http_head_end(slice_of("{", 1), &scanned), -1);
+	scanned = 0;
+	assert_int_equal(http_head_end(slice_of("GET / HTTP/1.1\r", 15), &scanned), 0);
+	assert_int_equal(http_head_end(slice_of("GET / HTTP/1.1\r\n", 16), &scanned), 0);
+	assert_int_equal(http_head_end(slice_of("GET / HTTP/1.1\r\n\n", 17), &scanned), -1);
 }
 
 static void too_many_lines(void **state)
