@@ -418,6 +418,7 @@ void engine_abandon(struct engine *e)
 	clog_fini(&g->clog);
 	mem_free(g->ring);
 	buf_fini(&g->scratch);
+	buf_fini(&g->props);
 	buf_fini(&g->state_items);
 	mem_free((void *)(uintptr_t)g->conf.cluster.p);
 	mem_free((void *)(uintptr_t)g->conf.broker.p);

@@ -158,6 +158,7 @@ struct eng {
 	struct lookup *lookup;
 	struct cells *cells;
 	struct buf scratch;        /* encode scratch; valid within one call */
+	struct buf props;          /* of the message that is being sent, where they differ from what its sender gave */
 	uint64_t stats[STAT_COUNT];
 };
 

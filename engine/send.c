@@ -70,24 +70,21 @@ static void make_uniq(struct eng *g, char to[33])
 	*to = '\0';
 }
 
-/* The properties as they are stored: without a checksum of somebody else's, with a UNIQ_KEY. They may go to 'to'. */
+/* The properties as they are stored: without a checksum of somebody else's, with a UNIQ_KEY. Where that changes them they go behind what is in 'to'. */
 static struct slice settle_props(struct eng *g, struct slice in, const struct prop_notes *n, struct buf *to)
 {
 	if (n->has_uniq && !n->has_crc)
 		return in;
 	size_t from = to->n;
-	struct buf b = {0};
 	struct slice name, value;
 	char uniq[33];
 	while (props_next(&in, &name, &value))
 		if (!slice_eq(name, SLICE_LIT("__CRC32#")) && (n->has_uniq || !slice_eq(name, SLICE_LIT("UNIQ_KEY"))))
-			props_put(&b, name, value);
+			props_put(to, name, value);
 	if (!n->has_uniq) {
 		make_uniq(g, uniq);
-		props_put(&b, SLICE_LIT("UNIQ_KEY"), slice_str(uniq));
+		props_put(to, SLICE_LIT("UNIQ_KEY"), slice_of(uniq, 32));
 	}
-	buf_slice(to, buf_view(&b));
-	buf_fini(&b);
 	return slice_of(to->p + from, to->n - from);
 }
 
@@ -181,7 +178,6 @@ static void arrange_answer(struct eng *g, struct engine_send *r, bool no_wait)
 static enum status send_one(struct eng *g, struct engine_send *r, const struct msg *m, struct topic *t, bool dead)
 {
 	struct prop_notes n;
-	struct buf props = {0};
 	int32_t queue = dead ? 0 : m->queue;
 	enum status st = check_place(g, m, t, &queue);
 	note_props(m->props, &n);
@@ -196,7 +192,8 @@ static enum status send_one(struct eng *g, struct engine_send *r, const struct m
 		if (queue < 0)
 			queue = n.order_key.n > 0 ? order_queue(t, n.order_key) : send_pick_queue(g, t);
 		a.queue = topic_queue(g, t, queue);
-		struct slice p = settle_props(g, m->props, &n, &props);
+		buf_reset(&g->props);
+		struct slice p = settle_props(g, m->props, &n, &g->props);
 		if (p.n + RECORD_CRC_SIZE + 1 > RECORD_PROPS_MAX)
 			st = ST_ILLEGAL;
 		fill_record(&a, m, m->body, p);
@@ -206,7 +203,6 @@ static enum status send_one(struct eng *g, struct engine_send *r, const struct m
 		st = delay_park(g, &a, n.delay);
 	if (st == ST_OK)
 		st = append_record(g, &a);
-	buf_fini(&props);
 	if (st != ST_OK)
 		return st;
 	r->position = a.r.position;
