@@ -100,7 +100,7 @@ static void stirs(h2o_socket_t *sock, const char *err)
 	 * close theirs and still want the answer; and what is being written he may have read, which is known in a moment.
 	 */
 	bool waited = c->streaming || c->since_ns + LOOK_NS <= carrier_now(c->front);
-	if (n < 0 || (n == 0 && waited && !c->finished && !c->flying_now)) {
+	if (!c->flying_now && (n < 0 || (n == 0 && waited && !c->finished))) {
 		call_kill(c);
 		return;
 	}
