@@ -120,13 +120,19 @@ static void offsets_known(struct engine_ask *a, enum status st)
 			break;
 		mq_flow_behind(w, o->offset);
 		w->committed = o->offset;
+		mq_persist_sent(w);
+		if (w->old != &w->sent)
+			mq_flow_first(w);
 	}
 	if (st == ST_OK)
 		mq_persist_tidy(s, &k->offsets);
-	if (st == ST_OK || st == ST_NO_GROUP)
+	if (st == ST_OK || st == ST_NO_GROUP) {
 		s->cold = false;
-	else
+		mem_free((void *)(uintptr_t)s->unacked.p);
+		s->unacked = (struct slice){NULL, 0};
+	} else {
 		k->status = st;
+	}
 	mq_answered(k->f);
 	step(k);
 }

@@ -103,7 +103,7 @@ static bool send_own(struct mq_conn *c, struct mq_outgoing *o, const struct mq_s
 	if (!mqtt_put_publish_head(&f->out, c->version, c->max_packet, &o->p, &id_at))
 		return false;
 	if (e != NULL)
-		mqtt_set_id(f->out.p, id_at, e->id, e->old);
+		mqtt_set_id(f->out.p, id_at, e->id, e->old || e->maybe);
 	if (o->p.payload.n <= MQ_COPY_MAX) {
 		buf_slice(&f->out, o->p.payload);
 		stream_put(c->stream, buf_view(&f->out));
@@ -346,8 +346,10 @@ bool mq_catch_up(struct mq_flow *w, uint64_t offset, struct mq_outgoing *o)
 		return true;
 	if (!mq_conn_takes(s->conn) || (qos > 0 && !mq_window_open(s)))
 		return false;
-	if (qos > 0)
+	if (qos > 0) {
 		e = mq_window_put(s, w, offset);
+		e->maybe = s->unsure && o->m.r.position < s->f->began;
+	}
 	if (!mq_send(s->conn, o, e, retain, chain, 0) && e != NULL)
 		mq_window_drop(s, e);
 	return true;

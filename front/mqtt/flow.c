@@ -344,7 +344,7 @@ void mq_unpark(struct mq_session *s)
  * What was sent before is sent again before anything new is, of any queue: else a client that comes and goes and acknowledges nothing would have more under way with each
  * connection.
  */
-static void again_first(struct mq_flow *w)
+void mq_flow_first(struct mq_flow *w)
 {
 	list_remove(&w->behind);
 	list_push_front(&w->session->behind, &w->behind);
@@ -363,7 +363,7 @@ void mq_flows_away(struct mq_session *s)
 		w->again_below = u64_max(w->again_below, w->next);
 		w->old = w->sent.next;
 		w->next = container_of(w->sent.next, struct mq_sent, link)->offset;
-		again_first(w);
+		mq_flow_first(w);
 	}
 }
 
@@ -478,7 +478,7 @@ static void pulled(struct engine_ask *a, enum status st)
 		list_remove(&w->behind);
 		list_push(&s->behind, &w->behind);
 		if (w->next < w->again_below)
-			again_first(w);
+			mq_flow_first(w);
 	}
 	read_free(k);
 }

@@ -55,6 +55,7 @@
 #define MQ_SWEEP_MS 5000u             /* progress without acknowledgements (what did not match): so often */
 #define MQ_IDLE_PUBS 4096u            /* free ones that are kept */
 #define MQ_COPY_MAX 8192u             /* bodies up to here are copied behind their head; larger ones are sent from where they stand */
+#define MQ_KEEP_SENT 1024u            /* of what is sent and not acknowledged a session's cell remembers so many */
 #define MQ_SEEK_SLACK_MS 1000         /* clocks of the front and of the engine's records differ by less within a process */
 
 /*
@@ -165,6 +166,8 @@ struct mq {
 	struct mq_rule *rules;
 	unsigned n_rules;
 	uint16_t max_inflight;             /* in each direction of a connection */
+	uint64_t began;                    /* what is before this place of the log was there when the process began */
+	uint32_t spread;
 	unsigned loading;                  /* questions of the start that are not answered: CONNECTs wait */
 	bool draining;
 	void (*stopped)(void *);
@@ -275,6 +278,7 @@ struct mq_sub {
 struct mq_sent {
 	uint16_t id;
 	bool old;                          /* sent to an earlier connection, and not again yet */
+	bool maybe;                        /* perhaps sent by an earlier process */
 	struct mq_flow *flow;              /* NULL: retained, or the flow's topic is gone */
 	uint64_t offset;
 	struct list link;                  /* in flow->sent, by offset; or in session->sent_retained */
@@ -336,6 +340,9 @@ struct mq_session {
 	struct list behind;                /* flows, in the order they fell back */
 	struct mq_window window;
 	struct list sent_retained;
+	bool unsure;                       /* it had a connection when an earlier process ended: what that had sent is not known */
+	bool unnoted;                      /* ... and its cell does not say yet since when it is away */
+	struct slice unacked;              /* while it is cold: what its cell says was sent and not acknowledged */
 	struct list backlog;
 	uint32_t n_backlog;                /* how many */
 	struct mq_read *read;              /* that catches up */
@@ -367,6 +374,7 @@ void mq_sub_detach(struct mq_sub *sub);
 bool mq_window_open(const struct mq_session *s);
 bool mq_window_again(const struct mq_session *s);                /* ... for one that has its identifier already? */
 struct mq_sent *mq_window_put(struct mq_session *s, struct mq_flow *w, uint64_t offset);
+void mq_window_put_again(struct mq_session *s, struct mq_flow *w, uint64_t offset, uint16_t id); /* what an earlier process had sent */
 struct mq_sent *mq_window_get(struct mq_session *s, uint16_t id);
 void mq_window_drop(struct mq_session *s, struct mq_sent *e);
 void mq_window_old(struct mq_session *s);                        /* all that was sent was sent to a connection that is gone */
@@ -385,6 +393,8 @@ void mq_persist_drop(struct mq_session *s);
  */
 void mq_persist_forget(struct mq_session *s);
 void mq_persist_tidy(struct mq_session *s, const struct engine_offsets *r); /* ... of these */
+/* What its cell says was sent before: into the flow, which begins at the group's offset. */
+void mq_persist_sent(struct mq_flow *w);
 /* Makes the group that its offsets stand in. */
 void mq_persist_group(struct mq_session *s, void (*done)(void *arg, enum status), void *arg);
 void mq_session_encode(const struct mq_session *s, struct buf *b);
@@ -421,6 +431,7 @@ struct mq_flow *mq_flow_need(struct mq_session *s, struct mq_topic *t, int32_t q
 bool mq_reaches_too_far(struct mq_session *s, struct slice filter);
 void mq_flow_free(struct mq_flow *w);
 void mq_flow_behind(struct mq_flow *w, uint64_t at);
+void mq_flow_first(struct mq_flow *w);                           /* ... before the session's others */
 void mq_flow_dirty(struct mq_flow *w);
 uint64_t mq_flow_prefix(const struct mq_flow *w);                /* all before it is done */
 /* The session takes nothing for now: out of the tree; each queue that it reads gets a flow that knows where. */

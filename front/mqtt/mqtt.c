@@ -37,6 +37,32 @@ static uint64_t fire_timers(struct mq *f, uint64_t now_ns)
 
 /* ---- Start and end ------------------------------------------------------------------------------------------------------------------------ */
 
+struct where {
+	struct mq *f;
+	struct engine_stats ask;
+};
+
+static void where_known(struct engine_ask *a, enum status st)
+{
+	struct where *k = container_of(container_of(a, struct engine_stats, ask), struct where, ask);
+	struct mq *f = k->f;
+
+	f->began = k->ask.visible;
+	mem_free(k);
+	mq_loaded(f, st);
+}
+
+static void ask_where(struct mq *f)
+{
+	struct where *k = mem_new(sizeof(*k));
+
+	k->f = f;
+	k->ask = (struct engine_stats){.ask = {.done = where_known}, .actor = &f->actor};
+	f->loading++;
+	mq_asked(f);
+	engine_stats(f->engine, &k->ask);
+}
+
 static enum status start(void *front, const struct front_env *env)
 {
 	struct mq *f = front;
@@ -69,6 +95,7 @@ static enum status start(void *front, const struct front_env *env)
 	f->filters = mq_node_new();
 	f->names = mq_node_new();
 	draft_init(&f->draft);
+	ask_where(f);
 	mq_hub_load(f);
 	mq_persist_load(f);
 	mq_retained_load(f);

@@ -5,25 +5,64 @@
 /*
  * Durable sessions in the log: a cell each, in the space "mqtt-session", named by the client id. Integers are big-endian.
  *
- *   u8   format, 1
+ *   u8   format: 1, or 2 where the last part is there
  *   u8   protocol level
  *   u32  expiry, seconds
  *   u64  when its connection ended, ms since 1970; 0: it had one
  *   u32  subscriptions: each u8 options (bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling), u32 identifier,
  *        u64 first place of the log that is for it, u64 when that was (ms since 1970), u32 length, filter
  *   u32  delay of the will, seconds; u32 length of the will (0: none), a PUBLISH of MQTT 5.0
+ *   what was sent and not acknowledged when the connection ended, to the end, for each queue: u32 length, topic, u32 queue, u64 behind the last offset that
+ *        was sent, u32 n, n times (u64 offset, u16 packet identifier)
  *
- * A session that had a connection when the process ended is away since the next start.
+ * A session that had a connection when the process ended is away since the next start. What had been sent to it is not known then: all that was stored before
+ * may have been.
  */
 #include "front/mqtt/mq.h"
 
 #define SPACE SLICE_LIT("mqtt-session")
 #define FORMAT 1u
+#define FORMAT_SENT 2u
+#define SENT_BYTES 10u
+#define SPREAD_S 3600u /* sessions that had a connection when the process ended are noted as away one after the other */
 
 /* ---- Bytes ------------------------------------------------------------------------------------------------------------------------------- */
 
+/* At most '*left' of one queue; what is left out is as if it had not been sent. */
+static void encode_sent(const struct mq_flow *w, struct buf *b, unsigned *left)
+{
+	uint64_t behind = w->again_below;
+	uint32_t n = 0;
+
+	LIST_EACH(&w->sent, l) {
+		if (n == *left) {
+			behind = container_of(l, struct mq_sent, link)->offset;
+			break;
+		}
+		n++;
+	}
+	if (n == 0)
+		return;
+	*left -= n;
+	buf_be32(b, (uint32_t)w->topic->name.n);
+	buf_slice(b, w->topic->name);
+	buf_be32(b, (uint32_t)w->queue);
+	buf_be64(b, behind);
+	buf_be32(b, n);
+	LIST_EACH(&w->sent, l) {
+		const struct mq_sent *e = container_of(l, struct mq_sent, link);
+		if (n-- == 0)
+			break;
+		buf_be64(b, e->offset);
+		buf_be16(b, e->id);
+	}
+}
+
 void mq_session_encode(const struct mq_session *s, struct buf *b)
 {
+	unsigned left = MQ_KEEP_SENT;
+	size_t form = b->n, end;
+
 	buf_u8(b, FORMAT);
 	buf_u8(b, s->version);
 	buf_be32(b, s->expiry_s);
@@ -42,6 +81,14 @@ void mq_session_encode(const struct mq_session *s, struct buf *b)
 	buf_be32(b, s->will == NULL ? 0 : (uint32_t)s->will->packet.n);
 	if (s->will != NULL)
 		buf_slice(b, s->will->packet);
+	if (s->conn != NULL)
+		return;
+	end = b->n;
+	buf_slice(b, s->unacked);
+	LIST_EACH(&s->flows, n)
+		encode_sent(container_of(n, struct mq_flow, link), b, &left);
+	if (b->n > end)
+		b->p[form] = FORMAT_SENT;
 }
 
 /* Takes an integer of n bytes off the front. */
@@ -82,19 +129,60 @@ static bool take_sub(struct mq_session *s, struct slice *v)
 	return true;
 }
 
+/* One queue of what was sent, off the front; *ret_sent: the pairs. */
+static bool take_sent(struct slice *v, struct slice *ret_topic, uint64_t *ret_queue, uint64_t *ret_behind, struct slice *ret_sent)
+{
+	uint64_t n;
+
+	if (!take_bytes(v, ret_topic) || !take(v, 4, ret_queue) || !take(v, 8, ret_behind) || !take(v, 4, &n) || n > v->n / SENT_BYTES)
+		return false;
+	*ret_sent = slice_of(v->p, n * SENT_BYTES);
+	*v = slice_skip(*v, n * SENT_BYTES);
+	return true;
+}
+
+static bool sent_fine(struct slice v)
+{
+	uint64_t queue, behind;
+	struct slice topic, sent;
+
+	while (v.n > 0)
+		if (!take_sent(&v, &topic, &queue, &behind, &sent))
+			return false;
+	return true;
+}
+
+void mq_persist_sent(struct mq_flow *w)
+{
+	uint64_t queue, behind, offset, id;
+	struct slice rest = w->session->unacked, topic, sent;
+
+	while (take_sent(&rest, &topic, &queue, &behind, &sent)) {
+		if (!slice_eq(topic, w->topic->name) || queue != (uint32_t)w->queue || behind <= w->next)
+			continue;
+		for (uint64_t last = w->next; take(&sent, 8, &offset) && take(&sent, 2, &id); last = offset + 1)
+			if (offset >= last && offset < behind && id != 0)
+				mq_window_put_again(w->session, w, offset, (uint16_t)id);
+		w->again_below = behind;
+		w->old = w->sent.next;
+	}
+}
+
 bool mq_session_decode(struct mq_session *s, struct slice value)
 {
 	uint64_t format, version, expiry_s, seen_ms, n, delay_s;
 	struct slice packet;
 
-	if (!take(&value, 1, &format) || format != FORMAT || !take(&value, 1, &version) || !take(&value, 4, &expiry_s) ||
+	if (!take(&value, 1, &format) || format < FORMAT || format > FORMAT_SENT || !take(&value, 1, &version) || !take(&value, 4, &expiry_s) ||
 	    !take(&value, 8, &seen_ms) || !take(&value, 4, &n))
 		return false;
 	while (n-- > 0)
 		if (!take_sub(s, &value))
 			return false;
-	if (!take(&value, 4, &delay_s) || !take_bytes(&value, &packet) || value.n > 0)
+	if (!take(&value, 4, &delay_s) || !take_bytes(&value, &packet) || (value.n > 0 && format == FORMAT) || !sent_fine(value))
 		return false;
+	if (value.n > 0)
+		s->unacked = slice_of(slice_dup(value), value.n);
 	s->version = (uint8_t)version;
 	s->expiry_s = (uint32_t)expiry_s;
 	s->seen_ms = (int64_t)seen_ms;
@@ -143,6 +231,7 @@ void mq_persist(struct mq_session *s, void (*done)(void *arg, enum status), void
 	k->done = done;
 	k->arg = arg;
 	s->stored = true;
+	s->unnoted = false;
 	mq_session_encode(s, &value);
 	k->ask.value = buf_view(&value);
 	engine_cell_put(s->f->engine, &k->ask);
@@ -300,10 +389,13 @@ static void load_one(struct mq *f, const struct cell_info *c)
 	}
 	(void)mq_session_durable(s, (uint32_t)u64_max(s->expiry_s, 1), true);
 	s->stored = s->cold = s->parked = true;
-	if (s->seen_ms == 0)
+	s->unsure = s->unnoted = s->seen_ms == 0;
+	if (s->unsure)
 		s->seen_ms = clock_wall_ms(f->clock);
 	mq_will_load(s);
 	mq_session_expire_in(s);
+	if (s->unsure)
+		mq_timer_set(f, &s->expiry, u64_min((uint64_t)s->expiry_s, 1 + f->spread++ % SPREAD_S) * 1000);
 }
 
 static void listed(struct engine_ask *a, enum status st)

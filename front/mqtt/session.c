@@ -188,6 +188,8 @@ void mq_session_forget(struct mq_session *s)
 		mq_sub_free(container_of(n, struct mq_sub, link));
 	mem_free(s->will);
 	s->will = NULL;
+	mem_free((void *)(uintptr_t)s->unacked.p);
+	s->unacked = (struct slice){NULL, 0};
 	mem_free(s->group);
 	s->group = NULL;
 	mq_session_release(s);
@@ -264,6 +266,8 @@ static void on_expiry(struct mq_timer *t)
 	if (s->conn != NULL)
 		return;
 	if (s->seen_ms + (int64_t)s->expiry_s * 1000 > clock_wall_ms(f->clock)) {
+		if (s->unnoted)
+			mq_persist(s, NULL, NULL);
 		mq_session_expire_in(s);
 		return;
 	}

@@ -60,6 +60,26 @@ struct mq_sent *mq_window_put(struct mq_session *s, struct mq_flow *flow, uint64
 	return e;
 }
 
+void mq_window_put_again(struct mq_session *s, struct mq_flow *flow, uint64_t offset, uint16_t id)
+{
+	struct mq_window *w = &s->window;
+	struct mq_sent *e;
+
+	while (w->cap == 0 || (w->v[id & (w->cap - 1)] != NULL && w->cap <= UINT16_MAX) || w->count * 2 >= w->cap)
+		grow(w);
+	if (w->v[id & (w->cap - 1)] != NULL)
+		return;
+	e = mem_new(sizeof(*e));
+	e->id = id;
+	e->old = true;
+	e->flow = flow;
+	e->offset = offset;
+	w->v[id & (w->cap - 1)] = e;
+	w->count++;
+	w->last = id;
+	list_push(&flow->sent, &e->link);
+}
+
 struct mq_sent *mq_window_get(struct mq_session *s, uint16_t id)
 {
 	struct mq_window *w = &s->window;

@@ -128,6 +128,133 @@ static void as_many_as_may_be_under_way_come_again(void **state)
 	assert_true(take_all(NULL) >= 10);
 }
 
+/* ---- After a restart -------------------------------------------------------------------------------------------------------------------------- */
+
+static void three_are_sent_and_one_acknowledged(void)
+{
+	mrig_topic(&rig, "t", 1);
+	subscriber("t/#");
+	publisher();
+	mclient_publish(&p, "t/1", "one", 1, false);
+	mclient_publish(&p, "t/1", "two", 1, false);
+	mclient_publish(&p, "t/1", "three", 1, false);
+	assert_int_equal(take_all(NULL), 3);
+	mclient_ack(&s, 2);
+}
+
+static void back_after_the_process(void)
+{
+	mclient_close(&s);
+	mclient_close(&p);
+	publisher();
+	mclient_publish(&p, "t/1", "four", 1, false);
+	resume();
+}
+
+static void what_was_sent_comes_again_as_itself(void)
+{
+	mclient_expect(&s, "PUBLISH v5 qos1 dup id=1 topic=t/1 payload=one");
+	mclient_expect(&s, "PUBLISH v5 qos1 dup id=3 topic=t/1 payload=three");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=4 topic=t/1 payload=four");
+	mclient_expect(&s, "");
+	mclient_ack(&s, 1);
+	mclient_ack(&s, 3);
+	mclient_ack(&s, 4);
+	mrig_run(&rig, 200);
+	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 4);
+}
+
+static void a_process_that_stops_in_order_remembers_what_it_sent(void **state)
+{
+	(void)state;
+	three_are_sent_and_one_acknowledged();
+	mrig_restart(&rig);
+	mrig_restart(&rig);
+	back_after_the_process();
+	what_was_sent_comes_again_as_itself();
+}
+
+static void what_an_absent_client_was_sent_survives_a_crash(void **state)
+{
+	(void)state;
+	three_are_sent_and_one_acknowledged();
+	mclient_close(&s);
+	mrig_run(&rig, 200);
+	mrig_kill(&rig);
+	mclient_open(&rig, &s, 5); /* closed by the next line */
+	back_after_the_process();
+	what_was_sent_comes_again_as_itself();
+}
+
+/* Nobody knows what a process had sent that died: all that was there and is not acknowledged says that it may come again. */
+static void after_a_crash_what_may_have_been_sent_says_so(void **state)
+{
+	(void)state;
+	three_are_sent_and_one_acknowledged();
+	mclient_ack(&s, 1);
+	mrig_run(&rig, 200);
+	mrig_kill(&rig);
+	back_after_the_process();
+	mclient_expect(&s, "PUBLISH v5 qos1 dup id=1 topic=t/1 payload=three");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=four");
+	mclient_publish(&p, "t/1", "five", 1, false);
+	mclient_expect(&s, "PUBLISH v5 qos1 id=3 topic=t/1 payload=five");
+	mclient_expect(&s, "");
+	/* What comes for an absent client was not sent. */
+	mclient_ack(&s, 1);
+	mclient_ack(&s, 2);
+	mclient_ack(&s, 3);
+	mclient_close(&s);
+	mclient_publish(&p, "t/1", "six", 1, false);
+	mrig_kill(&rig);
+	mclient_open(&rig, &s, 5);
+	back_after_the_process();
+	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 payload=six");
+	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=four");
+}
+
+/* More than a record has room for comes again, too. */
+static void a_great_deal_that_was_sent_comes_again(void **state)
+{
+	enum { MANY = 1500 };
+	struct mqtt_packet packet = {.type = MQTT_PUBLISH, .qos = 1, .payload = SLICE_LIT("x")};
+
+	(void)state;
+	rig.conf.mqtt_max_inflight = MANY;
+	mrig_restart(&rig);
+	mrig_topic(&rig, "t", 2);
+	subscriber("t/#");
+	publisher();
+	for (unsigned i = 0; i < MANY; i++) {
+		packet.topic = i % 2 == 0 ? SLICE_LIT("t/1") : SLICE_LIT("t/4");
+		packet.id = (uint16_t)(i + 1);
+		mclient_put(&p, &packet);
+	}
+	while (mclient_take(&p))
+		;
+	assert_int_equal(take_all(NULL), MANY);
+	mclient_ack(&s, 7);
+	mrig_restart(&rig);
+	mclient_close(&s);
+	mclient_close(&p);
+	resume();
+	assert_int_equal(take_all(NULL), MANY - 1);
+}
+
+/* A client that never comes back is forgotten in time, however often the process ends meanwhile. */
+static void restarts_do_not_prolong_a_session(void **state)
+{
+	(void)state;
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "dur", false, 10000);
+	mrig_kill(&rig);
+	mrig_run(&rig, 6000000);
+	mrig_kill(&rig);
+	assert_int_equal(mrig_number(&rig, "durableSessions"), 1);
+	mrig_run(&rig, 5000000);
+	assert_int_equal(mrig_number(&rig, "durableSessions"), 0);
+}
+
 /* ---- Offsets ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void publish_and_ack(const char *topic)
@@ -351,6 +478,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(who_acknowledges_nothing_gets_the_same_again),
 		TEST(as_many_as_may_be_under_way_come_again),
+		TEST(a_process_that_stops_in_order_remembers_what_it_sent),
+		TEST(what_an_absent_client_was_sent_survives_a_crash),
+		TEST(after_a_crash_what_may_have_been_sent_says_so),
+		TEST(a_great_deal_that_was_sent_comes_again),
+		TEST(restarts_do_not_prolong_a_session),
 		TEST(offsets_go_with_the_last_filter_that_needs_them),
 		cmocka_unit_test(a_crash_leaves_the_subscription_with_its_progress_or_neither),
 		TEST(filters_reach_so_many_queues_at_most),
