@@ -218,6 +218,7 @@ struct topic_info {
 	struct topic_conf conf;
 	uint64_t incarnation;     /* position of the record that created it */
 	bool system;              /* made by the engine at start */
+	uint64_t messages;        /* LIST with 'counts': how many there are; what retention dropped a moment ago may still count */
 };
 struct engine_topic {
 	struct engine_ask ask;
@@ -235,6 +236,7 @@ static inline void engine_topic_drop(struct engine *e, struct engine_topic *r) {
 struct engine_topics {
 	struct engine_ask ask;
 	const struct actor *actor;
+	bool counts;              /* in */
 	const struct topic_info *v; /* out, valid during done() */
 	size_t count;
 	uint64_t version;         /* grows with every change of any topic */

@@ -396,7 +396,7 @@ void topics_fini(struct eng *g)
 
 static void tell(struct eng *g, struct topic *t, bool dropped)
 {
-	struct topic_info info = {topic_name(t), t->conf, t->incarnation, t->system};
+	struct topic_info info = {.name = topic_name(t), .conf = t->conf, .incarnation = t->incarnation, .system = t->system};
 	LIST_EACH_SAFE(&g->watches, n, next) {
 		struct engine_watch *w = container_of(n, struct engine_watch, link);
 		w->topic(w, &info, dropped);
@@ -489,6 +489,16 @@ static enum status topic_drop(struct eng *g, struct slice name, struct engine_as
 	return ST_OK;
 }
 
+/* Without finding out where its queues begin after the log was cut: that may have to be read, and the janitor is at it. */
+static uint64_t count_messages(const struct topic *t)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < t->n_queues && (i < t->conf.read_queues || i < t->conf.write_queues); i++)
+		if (t->queues[i] != NULL)
+			n += t->queues[i]->index.next - t->queues[i]->index.first;
+	return n;
+}
+
 /* The list is made when its done() is about to fire, so that its slices are valid there. */
 static void list_all(struct eng *g, struct engine_topics *r)
 {
@@ -497,7 +507,7 @@ static void list_all(struct eng *g, struct engine_topics *r)
 	for (size_t i = 0; i < g->n_slots; i++)
 		if (g->topic_list[i] != NULL) {
 			struct topic *t = g->topic_list[i];
-			v[n++] = (struct topic_info){topic_name(t), t->conf, t->incarnation, t->system};
+			v[n++] = (struct topic_info){topic_name(t), t->conf, t->incarnation, t->system, r->counts ? count_messages(t) : 0};
 		}
 	r->v = v;
 	r->count = n;
@@ -517,7 +527,7 @@ bool topic_finish(struct eng *g, struct engine_ask *a)
 		struct engine_topic *r = container_of(a, struct engine_topic, ask);
 		struct topic *t = a->priv[0];
 		r->conf = t->conf;
-		r->info = (struct topic_info){topic_name(t), t->conf, t->incarnation, t->system};
+		r->info = (struct topic_info){.name = topic_name(t), .conf = t->conf, .incarnation = t->incarnation, .system = t->system};
 		if (a->done != NULL)
 			a->done(a, ST_OK);
 		topic_drop_ref(g, t);

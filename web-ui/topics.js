@@ -8,13 +8,10 @@ import { button, check, confirm, count, el, failure, field, form, head, loading,
 
 const EVERY_MS = 5000;
 const SHOWN_MAX = 500;   /* rows; a filter finds the rest */
-const COUNTS_MAX = 50;   /* rows whose messages are counted in one round */
-const AT_ONCE = 3;
 
 const byName = (a, b) => (a.name < b.name ? -1 : 1);
 
 export function mount(root, ctx) {
-	const counts = new Map();
 	let all = [], system = ctx.query.get('system') === '1', words = '';
 	const filter = el('input', { type: 'search', placeholder: 'Filter by name', 'aria-label': 'Filter by name', oninput: () => { words = filter.value; show(); } });
 	const more = el('p', { class: 'muted', role: 'status' });
@@ -29,7 +26,7 @@ export function mount(root, ctx) {
 		],
 		update: (cells, t) => {
 			text(cells[1], t.readQueues === t.writeQueues ? count(t.readQueues) : `${count(t.writeQueues)} written, ${count(t.readQueues)} read`);
-			text(cells[2], count(t.messages === undefined ? counts.get(t.name) : t.messages));
+			text(cells[2], count(t.messages));
 		},
 		empty: 'No topic has such a name. A topic comes into being when you create it, or when the first message is sent to it.',
 	});
@@ -48,20 +45,7 @@ export function mount(root, ctx) {
 			: `${count(fit.length)} shown${hidden ? `, ${count(hidden)} hidden` : ''}.`);
 	}
 
-	/* The list has no counts. A few at a time, so that a long list does not take all connections of the browser. */
-	async function measure() {
-		const rest = fitting().slice(0, COUNTS_MAX).map((t) => t.name);
-		async function work() {
-			for (let t = rest.shift(); t !== undefined && !ctx.signal.aborted; t = rest.shift()) {
-				const a = await topics.get(t, ctx.signal).catch(() => null);
-				if (a)
-					counts.set(t, a.messages === undefined ? a.queues.reduce((n, q) => n + q.max - q.min, 0) : a.messages);
-			}
-		}
-		await Promise.all(Array.from({ length: AT_ONCE }, work));
-	}
-
-	/* What was made or deleted by hand is seen at once, and counted later. */
+	/* What was made or deleted by hand is seen at once. */
 	async function changed() {
 		all = (await topics.list(ctx.signal, system)).sort(byName);
 		show();
@@ -71,8 +55,6 @@ export function mount(root, ctx) {
 		try {
 			all = (await topics.list(ctx.signal, system)).sort(byName);
 			set(state);
-			show();
-			await measure();
 			show();
 		} catch (e) {
 			if (!ctx.signal.aborted)

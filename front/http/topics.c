@@ -5,7 +5,6 @@
 /* Topics: list, make, describe, drop. A description asks for each queue's bounds, and for the groups that have an offset there. */
 #include "front/http/api.h"
 
-
 static void put_perm(struct buf *b, uint32_t perm)
 {
 	buf_fmt(b, "\"%s%s\"", (perm & PERM_READ) != 0 ? "r" : "", (perm & PERM_WRITE) != 0 ? "w" : "");
@@ -42,7 +41,7 @@ static void listed(struct engine_ask *ask, enum status st)
 			buf_str(b, any ? ",{" : "{");
 			any = true;
 			put_topic(b, t->name, &t->conf);
-			buf_fmt(b, ",\"system\":%s}", is_system(t) ? "true" : "false");
+			buf_fmt(b, ",\"system\":%s,\"messages\":%llu}", is_system(t) ? "true" : "false", (unsigned long long)t->messages);
 		}
 		buf_str(b, "]}");
 		api_reply_json(j, 200, b);
@@ -57,7 +56,8 @@ void api_topics_list(struct api_job *j)
 	if (!api_opt_bool(j, PARAM_SYSTEM, &all))
 		return;
 	j->at = all;
-	engine_topic_list(j->api->engine, API_ASK(j, topics, listed));
+	API_ASK(j, topics, listed)->counts = true;
+	engine_topic_list(j->api->engine, &j->u.topics);
 }
 
 /* ---- Make and change ---------------------------------------------------------------------------------------------------------------- */

@@ -523,6 +523,7 @@ static void a_topic_shows_its_queues_and_readers(void **state)
 	const char *got = ask(200, "GET", "/v1/topics/t1", NULL, NULL);
 	has(got, "\"queues\":[{\"queue\":0,\"min\":0,\"max\":0},{\"queue\":1,\"min\":0,\"max\":3}],\"messages\":3");
 	has(got, "\"groups\":[{\"name\":\"readers\",\"lag\":2}]");
+	has(ask(200, "GET", "/v1/topics", NULL, NULL), "{\"name\":\"t1\",\"readQueues\":2,\"writeQueues\":2,\"order\":false,\"perm\":\"rw\",\"system\":false,\"messages\":3}");
 }
 
 static void groups_are_made_changed_and_dropped(void **state)
