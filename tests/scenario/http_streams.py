@@ -9,6 +9,7 @@
 import http.client
 import json
 import random
+import re
 import socket
 import sys
 import threading
@@ -230,6 +231,20 @@ def polls_over_kills(folder):
         g.kill()
 
 
+def waits_for(g, gauge):
+    """Until one is counted."""
+    end = time.monotonic() + LIMIT_S
+    while True:
+        conn = http.client.HTTPConnection("127.0.0.1", g.http_port, timeout=60)
+        conn.request("GET", "/metrics")
+        text = conn.getresponse().read().decode()
+        conn.close()
+        if re.search(r"^%s(?:\{[^}]*\})? 1$" % gauge, text, re.M):
+            return
+        check(time.monotonic() < end, "nobody is counted in " + gauge)
+        time.sleep(0.02)
+
+
 def hung_up(folder):
     """What is published the moment after a caller hung up who had waited for it is not leased to him: the next one gets it at once."""
     g = server.Gantry(folder).start()
@@ -238,9 +253,10 @@ def hung_up(folder):
         ask(g, "PUT", "/v1/topics/t", "{}")
         ask(g, "GET", path + "?from=earliest")
         for n, head in enumerate(("?wait=30s HTTP/1.1", " HTTP/1.1\r\nAccept: text/event-stream") * 3):
-            sock = socket.create_connection(("127.0.0.1", g.http_port), 5)
+            sock = socket.create_connection(("127.0.0.1", g.http_port), 60)
             sock.sendall(("GET %s%s\r\nHost: localhost\r\n\r\n" % (path, head)).encode())
-            time.sleep(0.3) # else it is one who closed his side right behind the request
+            waits_for(g, "gantry_http_streams" if "event-stream" in head else "gantry_http_polls")
+            time.sleep(0.3) # else he is one who closed his side right behind the request, and gets its answer
             sock.close()
             ask(g, "POST", "/v1/topics/t/messages", str(n))
             got = ask(g, "GET", path + "?wait=10s")["messages"]

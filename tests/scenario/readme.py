@@ -17,7 +17,7 @@ import clients
 import runner
 import server
 
-LIMIT_S = 15
+LIMIT_S = 240
 
 
 def blocks():
@@ -39,10 +39,14 @@ def shell(srv, lines):
     script = "\n".join(lines).replace("build/gantry", server.binary()).replace("127.0.0.1:8080", "127.0.0.1:%d" % srv.http_port)
     script = re.sub(r"(mosquitto_(?:sub|pub)) -h 127.0.0.1", r"\1 -h 127.0.0.1 -p %d" % srv.mqtt_port, script)
     script = re.sub(r"^(curl -N .*)$", r"timeout 2 \1 || :", script, flags=re.M)
-    script = re.sub(r"^(mosquitto_sub .*) &$", r"timeout 3 \1 & sleep 1", script, flags=re.M)
+    # A subscriber of whom nobody knows when he is there, and until when: he says so.
+    script, subscribers = re.subn(r"^(mosquitto_sub .*) &$", r"stdbuf -oL timeout 120 \1 -d >said & sub=$!\nuntil grep -q Subscribed said; do sleep 0.05; done",
+                                  script, flags=re.M)
+    if subscribers:
+        script += "\nuntil grep -q '^first/room hello$' said || ! kill -0 $sub; do sleep 0.05; done\nkill $sub || :\nwait $sub || :\ncat said"
     script = re.sub(r"^(.*/gantry (?:send|status).*)$", r"\1 --addr 127.0.0.1:%d" % srv.port, script, flags=re.M)
     done = subprocess.run(["sh", "-e", "-c", script + "\nwait\n"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S,
-                          check=False, env=server.environment())
+                          check=False, env=server.environment(), cwd=srv.folder)
     text = done.stdout.decode(errors="replace")
     assert done.returncode == 0, "exit %d of\n%s\n%s" % (done.returncode, script, text)
     return text

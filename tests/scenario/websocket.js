@@ -17,7 +17,7 @@ function fail(why) {
 	console.log(`failed: ${why}`);
 	process.exit(1);
 }
-setTimeout(() => fail('not finished in time'), 30000);
+setTimeout(() => fail('not finished in time'), 180000);
 
 let base = null;
 const next = new Map();

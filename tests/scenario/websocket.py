@@ -18,14 +18,16 @@ import time
 import traceback
 
 import clients
+import fetch
 import server
 
 NODE_WS = "ws@8.18.0"
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SMALL = {"mappedFileSizeCommitLog": "16m", "aheadBytes": "8m", "unsyncedBytes": "8m", "blockBytes": "64k", "websocketMaxMessage": "1m",
-         "maxMessageSize": "524288", "websocketPing": "1s", "websocketMaxConnections": "64"}
-LIMIT_S = 20
+         "maxMessageSize": "524288", "websocketMaxConnections": "64"}
+LIMIT_S = 60
+STOP_LIMIT_S = 20
 
 
 def status(port, head, body=b"", rest=True):
@@ -127,7 +129,7 @@ class Case:
         assert status(self.g.ws_port, head(self.g.ws_port)) == 503
         for w in open_ones:
             w.close()
-        end = time.monotonic() + 5
+        end = time.monotonic() + LIMIT_S
         while status(self.g.ws_port, head(self.g.ws_port)) != 101:
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -198,22 +200,13 @@ class Case:
 
     def pings(self):
         """Who is silent is pinged, and cut when it does not answer."""
+        self.g.stop()
+        self.g.start(websocketPing="1s")
         w, dead = self.ws(), self.ws()
-        end = time.monotonic() + 4
-        pings = 0
-        w.s.sock.settimeout(0.2)
-        while time.monotonic() < end:
-            try:
-                first, second = w.s.take(2)
-            except clients.Closed:
-                w.s.sock.settimeout(0.2)
-                continue
-            payload = w.s.take(second & 127)
-            if first & 15 == 9:
-                pings += 1
-                w.send_frame(payload, 10)
-        assert pings >= 2, pings
-        dead.s.sock.settimeout(5)
+        for _ in range(3):
+            first, second = w.s.take(2)
+            assert first & 15 == 9, first
+            w.send_frame(w.s.take(second & 127), 10)
         try:  # reads what is there without answering, until the server cuts it
             while True:
                 first, second = dead.s.take(2)
@@ -221,10 +214,11 @@ class Case:
                 assert first & 15 in (8, 9)
         except clients.Closed as e:
             assert "timed out" not in str(e), e
-        w.s.sock.settimeout(LIMIT_S)
         w.say(type="ping", id="alive")
         w.wait("pong", id="alive")
         w.close()
+        self.g.stop()
+        self.g.start()
 
     # ---- Messages ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -287,9 +281,9 @@ class Case:
         t.start()
         seen, nexts, rounds, kills = [], {}, 0, 0
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 240
             while len(set(seen)) < total:
-                assert time.monotonic() < end, "%d of %d after a minute" % (len(set(seen)), total)
+                assert time.monotonic() < end, "%d of %d after four minutes" % (len(set(seen)), total)
                 rounds += 1
                 if kill and rounds % 8 == 0 and kills < 3:
                     self.g.kill()
@@ -297,7 +291,7 @@ class Case:
                     kills += 1
                 try:
                     w = self.ws()
-                    w.s.sock.settimeout(1)
+                    w.s.sock.settimeout(5)
                     w.subscribe("s", topic, credit="auto", **{"from": ",".join([cursor] + ["%d:%d" % x for x in nexts.items()])})
                     for _ in range(1 + rounds % 40):
                         m = w.message()
@@ -326,20 +320,25 @@ class Case:
         before = self.rss()
         body = b"y" * 20000
         start = time.monotonic()
-        for i in range(1500):
+        for _ in range(50):
+            p.publish("not-stalled", body)
+        alone = (time.monotonic() - start) * 12
+        start = time.monotonic()
+        for i in range(600):
             p.publish("stalled", b"%06d" % i + body)
             if i % 20 == 0:
                 slow.send_frame(b"i am here", 10)  # alive, but it does not read
         grown = self.rss() - before
         assert os.environ.get("GANTRY_SANITIZED") == "1" or grown < 64 << 20, "%d MiB" % (grown >> 20)
-        assert time.monotonic() - start < 60
+        took = time.monotonic() - start
+        assert took < max(60, 5 * alone), "600 messages took %.0f s, alone %.0f s" % (took, alone)
         got, nexts = set(), {}
-        for _ in range(1500):
+        for _ in range(600):
             m = slow.message()
             assert m["offset"] >= nexts.get(m["queue"], 0), "out of order in its queue"
             nexts[m["queue"]] = m["offset"] + 1
             got.add(int(clients.body_of(m)[:6]))
-        assert got == set(range(1500))
+        assert got == set(range(600))
         p.close()
         slow.close()
 
@@ -371,12 +370,8 @@ class Case:
         """node's ws, as a stranger wrote it."""
         script = os.path.join(HERE, "websocket.js")
         modules = os.path.join(server.ROOT, "build", "ws-node")
-        if not os.path.isdir(os.path.join(modules, "node_modules", "ws")):
-            os.makedirs(modules, exist_ok=True)
-            done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", modules, NODE_WS], capture_output=True, text=True,
-                                  timeout=200, check=False)
-            assert done.returncode == 0, "npm: " + done.stderr[-300:]
-        p = subprocess.run(["node", script, str(self.g.ws_port)], capture_output=True, text=True, timeout=60, check=False,
+        fetch.npm(modules, NODE_WS)
+        p = subprocess.run(["node", script, str(self.g.ws_port)], capture_output=True, text=True, timeout=240, check=False,
                            env=dict(os.environ, NODE_PATH=os.path.join(modules, "node_modules")))
         assert p.returncode == 0 and p.stdout.strip().endswith("fine"), p.stdout + p.stderr
 
@@ -392,7 +387,7 @@ class Case:
         assert bye["reconnect"] and bye["retryAfter"] > 0, bye
         assert "1001" in closed_with(w)
         assert "1001" in closed_with(p)
-        assert self.g.process.wait(10) == 0
+        assert self.g.process.wait(LIMIT_S) == 0
         self.g.start()
         w = self.ws()
         w.subscribe("g", "stop", group="g", credit=4)
@@ -405,8 +400,8 @@ class Case:
             self.ws()
         start = time.monotonic()
         self.g.process.terminate()
-        assert self.g.process.wait(15) == 0
-        assert time.monotonic() - start < 8
+        assert self.g.process.wait(LIMIT_S) == 0
+        assert time.monotonic() - start < STOP_LIMIT_S
 
 
     def ends_with_stalled(self):
@@ -422,8 +417,8 @@ class Case:
             p.publish("stop-stalled", b"z" * 100000)
         start = time.monotonic()
         self.g.process.terminate()
-        assert self.g.process.wait(20) == 0
-        assert time.monotonic() - start < 10
+        assert self.g.process.wait(LIMIT_S) == 0
+        assert time.monotonic() - start < STOP_LIMIT_S
         del slow
 
     def partial_messages(self):

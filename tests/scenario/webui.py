@@ -16,15 +16,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
+import fetch
 import server
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "webui")
 TOOLS = os.path.join(server.ROOT, "build", "webui-node")
 SHOTS = os.path.join(server.ROOT, "build", "webui")
 PLAYWRIGHT = "playwright-core@1.49.1"
-DOWN_S = 2.0               # how long the killed server stays away: the page is to notice
+LONG = 50                  # a folder for temporary files with a longer name leaves Chromium no room for the name of its socket
 
 
 def missing():
@@ -43,42 +43,39 @@ def chromium():
 
 def install():
     """Playwright, into the build folder. It brings no browser of its own."""
-    if os.path.isdir(os.path.join(TOOLS, "node_modules", "playwright-core")):
-        return None
-    os.makedirs(TOOLS, exist_ok=True)
-    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", TOOLS, PLAYWRIGHT], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200, check=False)
-    return None if done.returncode == 0 else done.stdout.decode(errors="replace")[-300:].replace("\n", " ")
-
-
-def restart(srv):
-    """As after a crash, on the same ports."""
-    srv.kill()
-    time.sleep(DOWN_S)
-    srv.start()
+    try:
+        fetch.npm(TOOLS, PLAYWRIGHT)
+    except fetch.Failed as e:
+        return str(e).replace("\n", " ")
+    return None
 
 
 def drive(command, srv):
-    """Passes lines on; a line {"ask": "restart"} is done and answered. The last counts are the child's."""
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HERE, env=dict(os.environ, PLAYWRIGHT_FOLDER=TOOLS), text=True)
+    """Passes lines on; a line {"ask": "kill"} or {"ask": "start"} is done, on the same ports, and answered. The last counts are the child's."""
+    env = dict(os.environ, PLAYWRIGHT_FOLDER=TOOLS)
+    if len(tempfile.gettempdir()) > LONG:
+        env["TMPDIR"] = "/tmp"
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HERE, env=env, text=True, encoding="utf-8", errors="replace")
     last = ""
     try:
         for line in child.stdout:
             if not line.startswith("{"):
-                print(line, end="", flush=True)
+                print(line.encode("ascii", "backslashreplace").decode(), end="", flush=True)
                 last = line
                 continue
-            if srv is not None and json.loads(line).get("ask") == "restart":
-                restart(srv)
+            if srv is not None and json.loads(line).get("ask") in ("kill", "start"):
+                getattr(srv, json.loads(line)["ask"])()
             child.stdin.write("done\n")
             child.stdin.flush()
     finally:
         child.stdin.close()
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        for end in (child.terminate, child.kill):  # told to end, it ends its browser
+            try:
+                child.wait(30)
+                break
+            except subprocess.TimeoutExpired:
+                end()
+        child.wait()
     return child.returncode == 0 and " passed, 0 failed" in last
 
 

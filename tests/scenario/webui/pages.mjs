@@ -166,12 +166,12 @@ export async function hiddenPageHoldsNoStream(t, check) {
 	}, hidden);
 	const reach = async (n) => {
 		for (let i = 0; await streams() !== n; i++, await p.waitForTimeout(100))
-			check(i < 150, `${await streams()} streams instead of ${n}`);
+			check(i < 450, `${await streams()} streams instead of ${n}`);
 	};
 	await reach(0);
 	await p.goto(`${t.base}/#/topics/ui-hidden`);
 	await p.locator('.live').waitFor();
-	check(await streams() === 1, 'the page has no stream');
+	await reach(1);
 	await turn(true);
 	await reach(0);
 	await t.publish('ui-hidden', 'unseen');
@@ -257,8 +257,8 @@ export async function overviewIsLive(t, check) {
 	await p.getByText('Ready.').waitFor();
 	const rate = p.locator('.tile', { hasText: 'Messages in, per second' }).locator('strong');
 	let top = 0;
-	for (let i = 0; i < 40; i++) {
-		await t.publish('ui-rate', 'x');
+	for (const end = Date.now() + 60000; top <= 1 && Date.now() < end;) {
+		await Promise.all(Array.from({ length: 10 }, () => t.publish('ui-rate', 'x')));
 		await p.waitForTimeout(50);
 		top = Math.max(top, Number(await rate.innerText()) || 0);
 	}

@@ -2,7 +2,7 @@
 // Copyright The Gantry authors
 //
 // Runs the cases in one browser: node run.mjs HTTP-URL WS-URL CHROMIUM SHOTS-FOLDER [CASE,CASE]. One line for each; ends with "N passed, N failed".
-// A line {"ask":"restart"} is for webui.py, which answers with a line when the server is up again.
+// A line {"ask":"kill"} or {"ask":"start"} is for webui.py, which answers with a line when the server is gone, or up again.
 import { createRequire } from 'node:module';
 import readline from 'node:readline';
 import * as pages from './pages.mjs';
@@ -11,8 +11,9 @@ import * as streams from './streams.mjs';
 
 const [base, ws, executablePath, shots, only] = process.argv.slice(2);
 const { chromium } = createRequire(`${process.env.PLAYWRIGHT_FOLDER}/`)('playwright-core');
-const STEP_MS = 10000;     // the longest that a page may take to show something
-const CASE_MS = 60000;
+const STEP_MS = 45000;     // the longest that a page may take to show something; it is a hang that is looked for
+const CASE_MS = 240000;
+const LAUNCH_MS = 180000;
 
 const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
@@ -73,8 +74,13 @@ function tools(browser) {
 			for (const end = Date.now() + limit; !await page.evaluate(what, arg); await page.waitForTimeout(30))
 				check(Date.now() < end, `not in ${limit} ms: ${what}`);
 		},
-		async restart() {
-			process.stdout.write('{"ask":"restart"}\n');
+		/* As after a crash, on the same ports: what happens in between is the case's. */
+		async kill() {
+			process.stdout.write('{"ask":"kill"}\n');
+			await lines.next();
+		},
+		async start() {
+			process.stdout.write('{"ask":"start"}\n');
 			await lines.next();
 		},
 		async close() {
@@ -91,7 +97,7 @@ export function check(good, words) {
 }
 
 async function main() {
-	const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+	const browser = await chromium.launch({ executablePath, timeout: LAUNCH_MS, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 	const cases = [...Object.entries(pages), ...Object.entries(shape), ...Object.entries(streams)].filter(([, f]) => typeof f === 'function');
 	const wanted = only ? only.split(',') : null;
 	let passed = 0, failed = 0;
