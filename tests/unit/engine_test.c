@@ -589,6 +589,30 @@ static void test_retention_by_size(void **state)
 	buf_fini(&r.bytes);
 }
 
+/* What is not due yet is read from the log when it is: its segment stays, and goes after it. */
+static void test_retention_waits_for_parked_messages(void **state)
+{
+	enum { HOURS_2 = 7200000 };
+	static uint8_t body[100000];
+	struct rig *w = *state;
+	struct answer r;
+	w->conf.retain_bytes = 2u << 20;
+	rig_open(w);
+	assert_int_equal(send_props(w, "later", 0, SLICE_LIT("parked"), "DELAY\00118\2", &r), ST_OK);
+	for (int i = 0; i < 50; i++) {
+		assert_int_equal(send_props(w, "orders", 0, slice_of(body, sizeof body), "", &r), ST_OK);
+		rig_run(w, 100);
+	}
+	rig_run(w, 5000);
+	assert_int_equal(pull(w, "orders", 0, 0, &r), ST_OK);
+	buf_fini(&r.bytes);
+	rig_run(w, HOURS_2);
+	assert_int_equal(pull(w, "later", 0, 0, &r), ST_OK);
+	assert_true(slice_eq_str(first_record(&r).body, "parked"));
+	buf_fini(&r.bytes);
+	assert_int_equal(pull(w, "orders", 0, 0, &r), ST_MOVED);
+}
+
 static void test_waiting_pull(void **state)
 {
 	struct rig *w = *state;
@@ -686,6 +710,7 @@ int main(void)
 		TEST(find_and_view),
 		TEST(index_is_rebuilt),
 		TEST(retention_by_size),
+		TEST(retention_waits_for_parked_messages),
 		TEST(waiting_pull),
 		TEST(a_turn_hands_out_only_so_much),
 	};

@@ -37,7 +37,7 @@ static void whole_head(void **state)
 	assert_int_equal(h.n_headers, 5);
 	assert_true(slice_eq_str(h.headers[2].name, "gantry-tag") && slice_eq_str(h.headers[2].value, "x"));
 	mem_free(copy);
-	assert_int_equal(parse("OPTIONS * HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", &h, &copy), 0);
+	assert_int_equal(parse("OPTIONS * HTTP/1.0\r\nHost: a\r\nConnection:keep-alive\r\n\r\n", &h, &copy), 0);
 	assert_true(h.http10 && !h.close && slice_eq_str(h.path, "*") && h.query.n == 0);
 	mem_free(copy);
 	assert_int_equal(parse("GET HTTP://A.example:80/v1/x?y HTTP/1.1\r\nHost: a.EXAMPLE:80\r\n\r\n", &h, &copy), 0);

@@ -101,6 +101,17 @@ static void who_says_nothing_is_closed(void **state)
 	mclient_expect(&b, "DISCONNECT v5 reason=8D props[reason=nothing\\x20was\\x20heard\\x20for\\x20one\\x20and\\x20a\\x20half\\x20times\\x20the\\x20keep\\x20alive]");
 }
 
+static void a_session_that_cannot_be_kept_is_refused(void **state)
+{
+	(void)state;
+	rig.disk.sync_fails = ST_IO;
+	mclient_open(&rig, &c, 5);
+	mclient_say(&c, "10 L s'MQTT' 05 00 003C {11 00000064} s'x'");
+	mclient_expect(&c, "CONNACK v5 reason=88 props[reason=disk\\x20failed,\\x20the\\x20store\\x20acknowledges\\x20nothing\\x20until\\x20restart]");
+	mclient_expect(&c, "closed");
+	assert_int_equal(mrig_number(&rig, "sessions"), 0);
+}
+
 static void a_second_connect_is_an_error(void **state)
 {
 	(void)state;
@@ -574,7 +585,14 @@ static void wills_are_published_when_nobody_said_goodbye(void **state)
 	assert_true(mclient_take(&w));
 	mclient_expect(&s, "PUBLISH v5 qos1 id=3 topic=w/1 payload=bye");
 	mclient_close(&w);
-	assert_int_equal(mrig_number(&rig, "wills"), 3);
+	/* Taken over. */
+	mclient_open(&rig, &w, 4);
+	mclient_say(&w, "10 L s'MQTT' 04 0E 0000 s'x' s'w/1' s'bye'");
+	assert_true(mclient_take(&w));
+	mclient_open(&rig, &o, 4);
+	mclient_connect(&o, "x", true, 0);
+	mclient_expect(&s, "PUBLISH v5 qos1 id=4 topic=w/1 payload=bye");
+	assert_int_equal(mrig_number(&rig, "wills"), 4);
 }
 
 static void wills_wait_for_their_delay_or_the_end_of_the_session(void **state)
@@ -707,6 +725,7 @@ int main(void)
 		TEST(connect_is_answered_in_its_version),
 		TEST(connects_that_cannot_be_served_are_told_why),
 		TEST(who_says_nothing_is_closed),
+		TEST(a_session_that_cannot_be_kept_is_refused),
 		TEST(a_second_connect_is_an_error),
 		TEST(keep_alive_is_bounded),
 		TEST(the_newer_connection_takes_over),
