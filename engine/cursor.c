@@ -13,7 +13,7 @@
  * committed offset. Items below it exist only after the queue was handed to a native member: debts, which end as copies. So an item
  * is unsettled wherever it stands, and only the items and bits are more than the committed offset tells.
  *
- * Saved form (in STATE_LEASES, behind the offset): u8 form, u32 n and n bytes or n pairs: form 0: n times (u16 gap, u16 length) of runs
+ * Saved form (in STATE_LEASES_FROM, behind the offset): u8 form, u32 n and n bytes or n pairs: form 0: n times (u16 gap, u16 length) of runs
  * of settled offsets, the first gap from the prefix on, the others from the end of the run before; form 1: a bitmap of n bytes, lowest
  * bit first, from the last multiple of 8 at or before the prefix on. Then u32 n, n times (u64 offset, u32 attempts, u64 wall time of its next delivery, u8 1: to be dead-lettered).
  * Items that are merely leased for the first time are not saved: after a crash they are delivered again.

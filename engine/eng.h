@@ -174,7 +174,8 @@ static inline struct eng *eng_of(struct engine *e)
 /* Items of state records and snapshots: u8 type, u32 length, payload. Absolute sets: applying one twice changes nothing. */
 enum state_type {
 	STATE_EPOCH = 1, STATE_MARK = 2, STATE_TOPIC = 3, STATE_TOPIC_DROP = 4, STATE_GROUP = 5, STATE_GROUP_DROP = 6, STATE_OFFSETS = 7,
-	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11, STATE_CELL = 12, STATE_CELL_DROP = 13, STATE_OFFSETS_DROP = 14
+	STATE_LEASES = 8, STATE_QUEUE = 9, STATE_DELAY = 10, STATE_LOG = 11, STATE_CELL = 12, STATE_CELL_DROP = 13, STATE_OFFSETS_DROP = 14,
+	STATE_OFFSETS_FROM = 15, STATE_LEASES_FROM = 16
 };
 
 /* ---- eng.c: turn and completion -------------------------------------------------------------------------------------------- */

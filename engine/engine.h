@@ -419,6 +419,7 @@ static inline void engine_offset_list(struct engine *e, struct engine_offsets *r
 
 struct delivery {
 	uint64_t tag;             /* names the delivery to its subscription */
+	uint64_t incarnation;     /* for a receipt: of the topic's life, and of what the group counts in it; 0 without a group */
 	struct slice record;      /* the stored record, contiguous */
 	struct blob *blob;        /* holds it */
 	struct slice topic;       /* the subscribed topic (a retry is delivered under its original topic) */
@@ -478,7 +479,7 @@ struct engine_settle {
 	struct engine_ask ask;
 	struct engine_sub *sub;   /* who got it; NULL: by receipt, which is (group, topic, tag) */
 	struct slice group, topic; /* receipts only */
-	uint64_t incarnation;     /* receipts only: the topic's, so that a receipt of a dropped topic settles nothing; 0: not checked */
+	uint64_t incarnation;     /* receipts only: as the delivery said, so that one of a dropped topic, or of before a reset, settles nothing */
 	uint64_t tag;
 	enum settle how;
 	int64_t after_ms;         /* RETRY: delay, -1: the group's next; EXTEND: new lease from now */
@@ -486,7 +487,8 @@ struct engine_settle {
 /*
  * Ends or prolongs a lease. ACK: handled. RETRY: again after the delay, or dead-lettered when it had its attempts. REJECT: dead-letter
  * now. Answered at once, durable with the next sync. GONE when the lease has run out or was settled before. A receipt holds as long as its
- * attempt is the message's latest: also after the subscription closed, and after a restart while nobody else was given the message.
+ * attempt is the message's latest: also after the subscription closed, and after a restart while nobody else was given the message. Never when
+ * the group's offset was set back or reset since, or forgotten.
  */
 static inline void engine_settle(struct engine *e, struct engine_settle *r) { engine_submit(e, &r->ask, ENGINE_SETTLE); }
 

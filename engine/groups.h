@@ -189,8 +189,8 @@ struct goff {
 	enum goff_state state;
 	bool set;                  /* there is a committed offset */
 	bool extra_logged;         /* the log's last word on it names more than the offset */
-	bool old;                  /* from before the start, and not reset since: so may be receipts of what was not given since */
 	uint64_t value;
+	uint64_t incarnation;      /* drawn when the group began there, and whenever it began anew; 0: not yet, or by an early release */
 	int64_t commit_ms;
 	struct list dirty;         /* gs->dirty, gs->later or gs->written */
 	uint64_t saved_ns;         /* when its cursor was last put into a record */
@@ -225,6 +225,10 @@ struct gtopic *gtopic_need(struct groups_state *gs, struct group *gr, struct top
 struct goff *goff_find(struct gtopic *gt, int32_t queue);
 struct goff *goff_need(struct gtopic *gt, int32_t queue);
 void goff_dirty(struct groups_state *gs, struct goff *o);
+/* It begins anew: what was given out before counts no more, and receipts of it settle nothing. */
+void goff_renew(struct groups_state *gs, struct goff *o);
+/* What a receipt of a delivery from there says. */
+uint64_t goff_incarnation(const struct goff *o);
 /* Native commits and resets, with the consequences for a cursor. */
 void goff_set(struct groups_state *gs, struct goff *o, uint64_t value);
 bool goff_puller_present(struct groups_state *gs, const struct goff *o);
@@ -263,6 +267,7 @@ struct item {
 	enum item_state state;
 	bool dead;                 /* its copy goes to the dead-letter topic */
 	bool given;                /* delivered since this start */
+	uint64_t incarnation;      /* what that delivery said */
 	uint8_t turn;              /* of the delivery that was last; settle.c */
 	struct sub *sub;           /* LEASED: who has it; NULL: detached */
 	struct feed *feed;         /* where it is delivered, once that is known */

@@ -493,7 +493,7 @@ static void deliver(struct feed *f, struct sub *s, struct item *it, struct blob 
 	s->credit--;
 	eng_count(g, STAT_MESSAGES_OUT_TOTAL, 1);
 	eng_count(g, STAT_BYTES_OUT_TOTAL, bytes.n);
-	struct delivery d = {.tag = item_tag(it), .record = bytes, .blob = blob, .topic = topic_name(f->topic), .queue = it->cursor->queue,
+	struct delivery d = {.tag = item_tag(it), .incarnation = it->incarnation, .record = bytes, .blob = blob, .topic = topic_name(f->topic), .queue = it->cursor->queue,
 		.offset = it->offset, .attempt = item_attempt(it), .lease_ms = (int64_t)s->lease_ms};
 	s->who->deliver(s->who, &d);
 	blob_drop(blob);

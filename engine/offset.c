@@ -9,8 +9,9 @@
  * there is none) and for a reset. What has changed is marked dirty; the last value of each rides in a state record. An item in the log
  * sets the value whatever it was: log order is the order in which things happened, so replaying ends where the log ends.
  *
- * STATE_OFFSETS: group name, topic name, u64 incarnation, u32 n, n times (u32 queue, u64 offset, u64 commit time).
- * STATE_LEASES: group name, topic name, u64 incarnation, u32 queue, u64 offset, u64 commit time, then what cursor.c adds.
+ * STATE_OFFSETS_FROM: group name, topic name, u64 incarnation, u32 n, n times (u32 queue, u64 offset, u64 commit time, u64 the offset's incarnation).
+ * STATE_LEASES_FROM: group name, topic name, u64 incarnation, u32 queue, u64 offset, u64 commit time, u64 the offset's incarnation, then what cursor.c adds.
+ * STATE_OFFSETS, STATE_LEASES: the same without the offset's incarnation; only read.
  * STATE_OFFSETS_DROP: group name, topic name, u64 incarnation: nothing is left of the group there.
  */
 #include "base/mem.h"
@@ -83,7 +84,6 @@ struct goff *goff_need(struct gtopic *gt, int32_t queue)
 	o = mem_new(sizeof *o);
 	o->gt = gt;
 	o->queue = queue;
-	o->old = gt->group->gs->eng->recovering;
 	list_init(&o->dirty);
 	gt->q[queue] = o;
 	return o;
@@ -151,8 +151,8 @@ static void goff_forget(struct goff *o)
 	o->state = GOFF_CLEAN;
 	if (o->cursor != NULL)
 		cursor_bury(o->cursor);
-	o->set = o->extra_logged = o->old = false;
-	o->value = 0;
+	o->set = o->extra_logged = false;
+	o->value = o->incarnation = 0;
 }
 
 /* No message of the topic was ever given to the group. */
@@ -207,11 +207,15 @@ void goff_dirty(struct groups_state *gs, struct goff *o)
 	state_dirty(gs->eng);
 }
 
-/* It begins anew: what was given out before counts no more, and receipts of it settle nothing. */
-static void goff_renew(struct groups_state *gs, struct goff *o)
+void goff_renew(struct groups_state *gs, struct goff *o)
 {
-	o->old = false;
+	o->incarnation = prng_u64(gs->eng->env.prng) | 1;
 	gs->renewals++;
+}
+
+uint64_t goff_incarnation(const struct goff *o)
+{
+	return o->incarnation != 0 ? o->incarnation : o->gt->incarnation;
 }
 
 void goff_set(struct groups_state *gs, struct goff *o, uint64_t value)
@@ -303,11 +307,12 @@ static void put_offset(struct buf *b, const struct goff *o)
 	buf_be32(b, (uint32_t)o->queue);
 	buf_be64(b, o->value);
 	buf_be64(b, (uint64_t)o->commit_ms);
+	buf_be64(b, o->incarnation);
 }
 
 static void put_leases(struct buf *b, const struct goff *o)
 {
-	size_t at = state_item_begin(b, STATE_LEASES);
+	size_t at = state_item_begin(b, STATE_LEASES_FROM);
 
 	put_head(b, o->gt);
 	put_offset(b, o);
@@ -342,7 +347,7 @@ static void run_put(struct run *r, const struct goff *o)
 	}
 	if (r->gt != o->gt || r->n >= ITEM_QUEUES_MAX) {
 		run_end(r);
-		r->begun = state_item_begin(r->b, STATE_OFFSETS);
+		r->begun = state_item_begin(r->b, STATE_OFFSETS_FROM);
 		put_head(r->b, o->gt);
 		r->count_at = r->b->n;
 		buf_be32(r->b, 0);
@@ -455,12 +460,15 @@ static enum status get_head(struct groups_state *gs, struct slice *p, struct gto
 	return ST_OK;
 }
 
-static enum status apply_offset(struct groups_state *gs, struct gtopic *gt, struct slice *p, bool leases)
+static enum status apply_offset(struct groups_state *gs, struct gtopic *gt, struct slice *p, enum state_type type)
 {
+	bool leases = type == STATE_LEASES || type == STATE_LEASES_FROM, from = type == STATE_OFFSETS_FROM || type == STATE_LEASES_FROM;
 	uint32_t queue;
-	uint64_t value, commit_ms;
+	uint64_t value, commit_ms, incarnation = 0;
 
 	if (!state_get_u32(p, &queue) || !state_get_u64(p, &value) || !state_get_u64(p, &commit_ms) || value >= OFFSET_LIMIT)
+		return ST_CORRUPT;
+	if (from && !state_get_u64(p, &incarnation))
 		return ST_CORRUPT;
 	if (gt == NULL || queue >= gt->topic->n_queues)
 		return ST_OK;
@@ -469,6 +477,7 @@ static enum status apply_offset(struct groups_state *gs, struct gtopic *gt, stru
 		cursor_reset(o->cursor, value);
 	o->value = value;
 	o->commit_ms = (int64_t)commit_ms;
+	o->incarnation = incarnation;
 	o->set = true;
 	o->extra_logged = false;
 	if (!leases)
@@ -501,10 +510,10 @@ enum status groups_offsets_apply(struct groups_state *gs, enum state_type type, 
 	uint32_t n = 1;
 	enum status st = get_head(gs, &p, &gt);
 
-	if (st == ST_OK && type == STATE_OFFSETS && !state_get_u32(&p, &n))
+	if (st == ST_OK && (type == STATE_OFFSETS || type == STATE_OFFSETS_FROM) && !state_get_u32(&p, &n))
 		st = ST_CORRUPT;
 	for (uint32_t i = 0; st == ST_OK && i < n; i++)
-		st = apply_offset(gs, gt, &p, type == STATE_LEASES);
+		st = apply_offset(gs, gt, &p, type);
 	return st;
 }
 
@@ -652,6 +661,7 @@ static void do_reset(struct groups_state *gs, struct engine_offset *r)
 		as.value = r->offset;
 		as.commit_ms = gs->eng->now_ms;
 		as.cursor = NULL;
+		goff_renew(gs, &as);
 		run_put(&run, &as);
 		run_end(&run);
 		st = state_append(gs->eng, buf_view(&items), &r->ask, NULL);
@@ -659,7 +669,7 @@ static void do_reset(struct groups_state *gs, struct engine_offset *r)
 		if (st == ST_OK) {
 			if (o->cursor != NULL)
 				cursor_reset(o->cursor, r->offset);
-			goff_renew(gs, o);
+			o->incarnation = as.incarnation;
 			o->value = r->offset;
 			o->commit_ms = as.commit_ms;
 			o->set = true;

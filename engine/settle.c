@@ -16,12 +16,13 @@
  * the lease was lost in a restart. It begins anew with each start of the engine, at a place that goes with the epoch.
  *
  * A receipt (group, topic, incarnation, tag) holds while its attempt is the message's latest:
- *   it was delivered since the start:  attempt and turn must be those of its latest delivery, whoever has it
- *   it was not, and is not settled:    the attempt must be the next one. So receipts live through a restart, which keeps what was settled and the
- *                                      failed attempts, but no leases. EXTEND takes the lease anew then, if the queue is ours.
+ *   it was delivered since the start:  attempt, turn and incarnation must be those of its latest delivery, whoever has it
+ *   it was not, and is not settled:    the attempt must be the next one, the incarnation the one that the group's offset has. So receipts live
+ *                                      through a restart, which keeps what was settled and the failed attempts, but no leases. EXTEND takes the lease
+ *                                      anew then, if the queue is ours.
  *   else:                              GONE
- * Where the group's offset was set anew, or the group dropped with its offsets, since the start, only the first of these counts, and the turns go on elsewhere: what
- * was given out before settles nothing of what comes again.
+ * Where the group's offset is set anew, or forgotten, the offset gets another incarnation, and the turns go on elsewhere: what was given out before settles
+ * nothing of what comes again, also after a restart.
  * With FLUSH_ASYNC a message may be lost with the power and leave its offset to another one, which its receipt then names.
  */
 #include "engine/groups.h"
@@ -86,6 +87,7 @@ void item_given(struct item *it)
 
 	it->turn = (uint8_t)((it->given ? it->turn + 1u : first) % TAG_TURNS);
 	it->given = true;
+	it->incarnation = it->cursor->off == NULL ? 0 : goff_incarnation(it->cursor->off);
 }
 
 void item_lease(struct item *it, struct sub *s, struct feed *f, uint64_t ms)
@@ -252,6 +254,7 @@ static enum status settle_idle(struct cursor *c, struct gtopic *gt, uint64_t off
 		return settle_item(it, r->how, r->after_ms);
 	item_lease(it, NULL, gt->feed, (uint64_t)r->after_ms);
 	it->turn = r->tag & TAG_TURN_MASK; /* the receipt goes on to hold */
+	it->incarnation = r->incarnation;
 	it->given = true;
 	return ST_OK;
 }
@@ -264,12 +267,13 @@ static enum status by_receipt(struct groups_state *gs, const struct engine_settl
 	if (gr == NULL || t == NULL)
 		return gr == NULL ? ST_NO_GROUP : ST_NO_TOPIC;
 	struct gtopic *gt = gtopic_find(gr, t);
-	struct cursor *c = r->incarnation != 0 && r->incarnation != t->incarnation ? NULL : receipt_cursor(gs, gr, gt, r->tag);
+	struct cursor *c = receipt_cursor(gs, gr, gt, r->tag);
 	if (c == NULL)
 		return ST_GONE;
 	uint64_t offset = tag_offset(c, r->tag);
 	struct item *it = u64map_get(&c->items, offset);
-	if (it != NULL && it->given ? item_tag(it) != r->tag : !c->off->old)
+	bool given = it != NULL && it->given;
+	if (r->incarnation != (given ? it->incarnation : goff_incarnation(c->off)) || (given && item_tag(it) != r->tag))
 		return ST_GONE;
 	if (it != NULL && it->state == ITEM_LEASED)
 		return settle_item(it, r->how, r->after_ms);

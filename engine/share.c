@@ -119,6 +119,9 @@ static void take(struct groups_state *gs, struct gtopic *gt, uint32_t queue, uin
 		struct queue *q = topic_queue(gs->eng, gt->topic, (int32_t)queue);
 		o->value = gt->retry ? queue_min(gs->eng, q) : feed_start(gt->feed, gt->topic, (int32_t)queue, queue >= gt->feed->n_cursors);
 		cursor_reset(c, o->value);
+	}
+	if (!o->set || o->incarnation == 0) {
+		goff_renew(gs, o);
 		goff_dirty(gs, o);
 	}
 	log_trace(gs->eng->log, "lease", "group=%s topic=%s queue=%u taken at=%llu", gt->group->name, gt->topic->name, queue,

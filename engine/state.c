@@ -180,6 +180,8 @@ static enum status apply_one(struct eng *g, uint8_t type, struct slice payload, 
 	case STATE_OFFSETS:
 	case STATE_LEASES:
 	case STATE_OFFSETS_DROP:
+	case STATE_OFFSETS_FROM:
+	case STATE_LEASES_FROM:
 		return groups_state_apply(g, (enum state_type)type, payload, position);
 	case STATE_CELL:
 	case STATE_CELL_DROP:

@@ -14,7 +14,7 @@
 struct got {
 	struct blob *blob;
 	struct slice record;
-	uint64_t tag;
+	uint64_t tag, incarnation;
 	uint32_t attempt;
 	int64_t until_ms;
 };
@@ -26,7 +26,6 @@ struct poll {
 	struct engine_topic topic;
 	struct engine_members members;
 	struct slice topic_name, group;  /* in the job's text */
-	uint64_t incarnation;
 	uint32_t queues;
 	bool opened, topic_known, closing, asked_members;
 	uint64_t until_ns;               /* 0: not opened yet */
@@ -36,14 +35,14 @@ struct poll {
 	size_t bytes;                    /* of their records */
 };
 
-static struct api_receipt receipt_of(const struct poll *p, uint64_t tag)
+static struct api_receipt receipt_of(const struct poll *p, uint64_t incarnation, uint64_t tag)
 {
-	return (struct api_receipt){p->group, p->topic_name, p->incarnation, tag};
+	return (struct api_receipt){p->group, p->topic_name, incarnation, tag};
 }
 
-static void give_back(struct poll *p, uint64_t tag)
+static void give_back(struct poll *p, uint64_t incarnation, uint64_t tag)
 {
-	struct api_receipt r = receipt_of(p, tag);
+	struct api_receipt r = receipt_of(p, incarnation, tag);
 
 	api_settle(p->api, &r, SETTLE_RELEASE, -1, NULL, NULL, 0);
 }
@@ -51,7 +50,7 @@ static void give_back(struct poll *p, uint64_t tag)
 static void give_back_all(struct poll *p)
 {
 	for (unsigned i = 0; i < p->n; i++)
-		give_back(p, p->v[i].tag);
+		give_back(p, p->v[i].incarnation, p->v[i].tag);
 }
 
 static void drop_all(struct poll *p)
@@ -96,7 +95,7 @@ static void answer(struct poll *p)
 		return;
 	buf_str(b, "{\"messages\":[");
 	for (unsigned i = 0; i < p->n; i++) {
-		struct api_receipt r = receipt_of(p, p->v[i].tag);
+		struct api_receipt r = receipt_of(p, p->v[i].incarnation, p->v[i].tag);
 		CHECK(message_read(p->v[i].record, &m) == ST_OK);
 		buf_str(b, any ? "," : "");
 		any = true;
@@ -119,11 +118,11 @@ static void answer(struct poll *p)
 static void deliver(struct engine_sub *sub, const struct delivery *d)
 {
 	struct poll *p = container_of(sub, struct poll, sub);
-	struct api_receipt r = receipt_of(p, d->tag);
+	struct api_receipt r = receipt_of(p, d->incarnation, d->tag);
 	struct message m;
 
 	if (p->closing || p->n == p->max) {
-		give_back(p, d->tag);
+		give_back(p, d->incarnation, d->tag);
 		return;
 	}
 	/* What has expired, and what is no record, is handled already: nobody wants it. */
@@ -133,7 +132,7 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 		return;
 	}
 	p->bytes += d->record.n;
-	p->v[p->n++] = (struct got){blob_hold(d->blob), d->record, d->tag, d->attempt, api_now_ms(p->api) + d->lease_ms};
+	p->v[p->n++] = (struct got){blob_hold(d->blob), d->record, d->tag, d->incarnation, d->attempt, api_now_ms(p->api) + d->lease_ms};
 	api_ready(p->job);
 	if (p->bytes >= API_ANSWER_BYTES)
 		close_sub(p); /* what else is on its way goes back, for the next one who asks */
@@ -191,10 +190,7 @@ static void topic_known(struct engine_ask *ask, enum status st)
 	CHECK(j->asks > 0);
 	j->asks--;
 	p->topic_known = st == ST_OK;
-	p->incarnation = p->topic.info.incarnation;
 	p->queues = p->topic.conf.read_queues;
-	if (p->n > 0)
-		api_ready(j);
 	api_tidy(j);
 }
 
@@ -243,7 +239,7 @@ static void on_ready(struct api_job *j)
 {
 	struct poll *p = j->x;
 
-	if (p->n > 0 && p->topic_known)
+	if (p->n > 0)
 		answer(p);
 }
 
@@ -277,11 +273,7 @@ static void on_gone(struct api_job *j)
 
 static void on_drain(struct api_job *j)
 {
-	struct poll *p = j->x;
-
-	if (p->n > 0 && !p->topic_known)
-		on_gone(j); /* without the topic's incarnation there is no receipt */
-	answer(p);
+	answer(j->x);
 }
 
 static void fini(struct api_job *j)

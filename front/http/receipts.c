@@ -3,7 +3,7 @@
  * Copyright The Gantry authors
  */
 /*
- * Receipts: what a caller shows to settle a message that it was given. One names group, topic, the topic's incarnation and the delivery, under a
+ * Receipts: what a caller shows to settle a message that it was given. One names group, topic, which life of the two it is of, and the delivery, under a
  * seal; nothing of it is kept here, and so it holds after a restart. The key of the seal stands in the engine's log (cell "receipt-key" of the
  * space "http") and is made when it is first wanted.
  *

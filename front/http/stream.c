@@ -30,7 +30,6 @@ struct sse {
 	uint64_t id, seq;
 	struct buf names;
 	struct slice topic, group;
-	uint64_t incarnation;
 	uint32_t queues;
 	enum ack ack;
 	bool opened, known, begun, closing, looked, wrote;
@@ -49,7 +48,7 @@ struct sse {
 struct event {
 	struct list link;
 	struct sse *stream;
-	uint64_t tag, seq, key;
+	uint64_t tag, incarnation, seq, key;
 	uint64_t end;                    /* bytes of the stream up to its end */
 };
 
@@ -72,30 +71,31 @@ static void event_drop(struct event *e)
 	mem_free(e);
 }
 
-static struct event *event_add(struct sse *s, uint64_t tag)
+static struct event *event_add(struct sse *s, const struct delivery *d)
 {
 	struct event *e = mem_new(sizeof(*e));
 
 	e->stream = s;
-	e->tag = tag;
+	e->tag = d->tag;
+	e->incarnation = d->incarnation;
 	e->seq = ++s->seq;
-	e->key = event_key(s->group, s->topic, tag);
+	e->key = event_key(s->group, s->topic, d->tag);
 	u64map_put(&s->api->by_event, e->key, e);
 	list_push(&s->events, &e->link);
 	s->n_events++;
 	return e;
 }
 
-static void settle(struct sse *s, uint64_t tag, enum settle how)
+static void settle(struct sse *s, uint64_t incarnation, uint64_t tag, enum settle how)
 {
-	struct api_receipt r = {s->group, s->topic, s->incarnation, tag};
+	struct api_receipt r = {s->group, s->topic, incarnation, tag};
 
 	api_settle(s->api, &r, how, -1, NULL, NULL, 0);
 }
 
 static void event_settle(struct event *e, enum settle how)
 {
-	settle(e->stream, e->tag, how);
+	settle(e->stream, e->incarnation, e->tag, how);
 	event_drop(e);
 }
 
@@ -224,8 +224,8 @@ static void begin(struct sse *s)
 static void write_event(struct sse *s, const struct delivery *d, const struct message *m)
 {
 	struct http_api *a = s->api;
-	struct event *e = event_add(s, d->tag);
-	struct api_receipt r = {s->group, s->topic, s->incarnation, d->tag};
+	struct event *e = event_add(s, d);
+	struct api_receipt r = {s->group, s->topic, d->incarnation, d->tag};
 	struct buf *b = api_out(a);
 
 	buf_fmt(b, "id: %016llx.%llu\nevent: message\ndata: ", (unsigned long long)s->id, (unsigned long long)e->seq);
@@ -248,20 +248,20 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 	struct message m;
 
 	if (s->closing || s->job->call == NULL || !s->known) {
-		settle(s, d->tag, SETTLE_RELEASE);
+		settle(s, d->incarnation, d->tag, SETTLE_RELEASE);
 		return;
 	}
 	begin(s);
 	if (message_read(d->record, &m) != ST_OK || message_expired(&m, api_now_ms(s->api))) {
 		sse_came(&s->flow, 0);
-		settle(s, d->tag, SETTLE_ACK);
+		settle(s, d->incarnation, d->tag, SETTLE_ACK);
 	} else if (sse_came(&s->flow, d->record.n)) {
 		uint64_t before = s->written;
 		write_event(s, d, &m);
 		sse_sized(&s->flow, (size_t)(s->written - before));
 	} else {
 		/* Perhaps another member of the group has room. */
-		settle(s, d->tag, SETTLE_RELEASE);
+		settle(s, d->incarnation, d->tag, SETTLE_RELEASE);
 		return;
 	}
 	more(s);
@@ -313,7 +313,6 @@ static void topic_known(struct engine_ask *ask, enum status st)
 	CHECK(j->asks > 0);
 	j->asks--;
 	s->known = st == ST_OK;
-	s->incarnation = s->topic_get.info.incarnation;
 	s->queues = s->topic_get.conf.read_queues;
 	api_tidy(j);
 }
@@ -364,7 +363,7 @@ static void extend(struct sse *s, uint64_t now_ns)
 
 	LIST_EACH(&s->events, n) {
 		struct event *e = container_of(n, struct event, link);
-		struct api_receipt r = {s->group, s->topic, s->incarnation, e->tag};
+		struct api_receipt r = {s->group, s->topic, e->incarnation, e->tag};
 		if (e->end > sent)
 			break; /* a reader that does not read keeps nothing for ever */
 		api_settle(s->api, &r, SETTLE_EXTEND, s->lease_ms, extended, NULL, e->key);

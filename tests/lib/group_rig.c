@@ -312,7 +312,7 @@ static void on_deliver(struct engine_sub *es, const struct delivery *d)
 		s->cap = s->cap == 0 ? 16 : s->cap * 2;
 		s->v = mem_grow(s->v, s->cap * sizeof *s->v);
 	}
-	s->v[s->n++] = (struct rig_got){d->tag, d->offset, d->queue, d->attempt, slice_dup(rec.body), slice_dup(d->topic), false};
+	s->v[s->n++] = (struct rig_got){d->tag, d->incarnation, d->offset, d->queue, d->attempt, slice_dup(rec.body), slice_dup(d->topic), false};
 	if (s->n > s->given)
 		PANIC("%zu deliveries for %u credits", s->n, s->given);
 	if (s->hook != NULL)

@@ -46,7 +46,7 @@ char *rig_bodies(struct rig *r, const char *topic, int32_t queue);
 
 /* A subscription that keeps its deliveries. */
 struct rig_got {
-	uint64_t tag, offset;
+	uint64_t tag, incarnation, offset;
 	int32_t queue;
 	uint32_t attempt;
 	char *body, *topic;
@@ -76,7 +76,7 @@ struct rig_open {
 enum status rig_subscribe(struct rig *r, struct rig_sub *s, const struct rig_open *o);
 void rig_credit(struct rig *r, struct rig_sub *s, uint32_t more);
 enum status rig_settle(struct rig *r, struct rig_sub *s, uint64_t tag, enum settle how, int64_t after_ms);
-/* By receipt; incarnation 0: not checked. */
+/* By receipt. */
 enum status rig_receipt(struct rig *r, const char *group, const char *topic, uint64_t incarnation, uint64_t tag, enum settle how, int64_t after_ms);
 void rig_unsubscribe(struct rig *r, struct rig_sub *s); /* close and wait for ended */
 void rig_sub_free(struct rig_sub *s);

@@ -65,6 +65,7 @@ struct message {
 	uint64_t lease_tag; /* of its latest delivery to the lease group */
 	uint64_t given_ns; /* when that was */
 	unsigned lease_run; /* the run of the engine that made it */
+	bool again;        /* the lease group began anew since it was sent: it may be handled twice */
 	uint32_t dead;     /* scratch of a check: how often it lies in the lease group's dead-letter topic */
 	uint32_t found;    /* scratch of a check: how often */
 	uint32_t backs_sure[GROUPS], backs_unsure[GROUPS]; /* times that it was sent back for a group */
@@ -101,7 +102,7 @@ struct offset_model {
 
 struct life;
 struct native;
-enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_FORGET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_MEMBERS, OP_CELLS, OP_OTHER };
+enum op_kind { OP_SEND, OP_TOPIC_PUT, OP_TOPIC_DROP, OP_COMMIT, OP_RESET, OP_FORGET, OP_JOIN, OP_LEAVE, OP_PULL, OP_SEND_BACK, OP_SUB, OP_SETTLE, OP_ANEW, OP_MEMBERS, OP_CELLS, OP_OTHER };
 
 struct op {
 	struct list link;
@@ -116,6 +117,7 @@ struct op {
 	uint32_t topic_life;
 	size_t commit;      /* index in the history */
 	size_t commits[QUEUES]; /* the same, of each queue */
+	uint32_t anew;      /* of the lease group, when it was asked */
 	/* Of those that go over a connection (native.c). */
 	int via;            /* the client, counted from 1; 0: the engine was asked */
 	int32_t opaque;
@@ -149,13 +151,16 @@ struct op {
 
 enum sub_state { SUB_OFF, SUB_ON, SUB_ENDING };
 struct lease_out {
-	uint64_t tag, id;
+	uint64_t tag, incarnation, id;
+	int32_t queue;
+	uint32_t anew;
 };
 /* What is left of a delivery whose subscription was detached. */
 struct receipt {
-	uint64_t tag, id;
+	uint64_t tag, incarnation, id;
 	int topic;
-	uint32_t topic_life;
+	int32_t queue;
+	uint32_t topic_life, anew;
 };
 struct sub_model {
 	struct engine_sub sub;
@@ -207,6 +212,8 @@ struct life {
 	bool joined[MEMBERS];
 	bool sender_busy[SENDERS];
 	struct sub_model subs[SUBS], drains[TOPICS];
+	/* How often the lease group was asked to begin anew in a topic, how often it did for sure, and in which queues: what was given out there before is stale. */
+	uint32_t anew[TOPICS], anew_done[TOPICS], anew_sure[TOPICS][QUEUES];
 	struct receipt receipts[RECEIPTS];
 	size_t n_receipts;
 	struct tap_model taps[TAPS];

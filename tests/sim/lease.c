@@ -9,6 +9,7 @@
  *   - what was acknowledged is not delivered again in this run of the engine, nor after a crash when the acknowledgement was durable;
  *   - a receipt settles while its lease lasts, whatever became of the subscription; never what was settled before, nor what somebody else was given
  *     later in the same run;
+ *   - it never settles anything once the group has begun anew behind it (its offset was reset, or forgotten), also after a crash;
  *   - at the end every message of a live topic was settled, or lies in the group's dead-letter topic, where it lies once.
  */
 #include "record/record.h"
@@ -57,7 +58,7 @@ static void settle_answered(struct engine_ask *a, enum status st)
 	MUST(l, st == ST_OK || st == ST_GONE || st == ST_CLOSED || l->faulty || l->tight || l->world.disk->dead || (op->u.settle.sub == NULL &&
 		(st == ST_BUSY || st == ST_NO_TOPIC || st == ST_NO_GROUP)), "settling was answered with %s", status_name(st));
 	if (st == ST_OK && (how == SETTLE_ACK || how == SETTLE_REJECT)) {
-		m->lease = how == SETTLE_ACK ? LEASE_ACKED : LEASE_REJECTED;
+		m->lease = op->anew != l->anew[op->topic] ? LEASE_UNSURE : how == SETTLE_ACK ? LEASE_ACKED : LEASE_REJECTED;
 		m->lease_ns = l->world.clock.now_ns;
 	}
 	op_free(op);
@@ -88,16 +89,18 @@ static void settle_receipt(struct life *l)
 	struct message *m = &l->msgs[r.id];
 	static const enum settle hows[] = {SETTLE_ACK, SETTLE_ACK, SETTLE_ACK, SETTLE_RETRY, SETTLE_REJECT, SETTLE_EXTEND, SETTLE_RELEASE};
 	enum settle how = hows[below(l, ARRAY_LEN(hows))];
-	bool current = m->lease_run == l->crash_no, latest = m->lease_tag == r.tag;
+	bool current = m->lease_run == l->crash_no, latest = m->lease_tag == r.tag && r.anew == l->anew[r.topic];
 	struct op *op = op_new(l, OP_SETTLE);
 
 	op->topic = r.topic;
 	op->first = r.id;
-	op->granted = (current && !latest) || m->lease == LEASE_ACKED || m->lease == LEASE_REJECTED; /* it must be stale */
+	op->anew = l->anew[r.topic];
+	op->granted = (current && m->lease_tag != r.tag) || m->lease == LEASE_ACKED || m->lease == LEASE_REJECTED ||
+		r.anew < l->anew_sure[r.topic][r.queue]; /* it must be stale */
 	op->was_present = current && latest && m->lease == LEASE_NONE && m->given_ns > 0 && l->world.clock.now_ns < m->given_ns + LEASE_NS &&
 		l->topics[r.topic].being == PRESENT && !l->topics[r.topic].busy && l->topics[r.topic].life == r.topic_life; /* it must hold */
 	op->u.settle = (struct engine_settle){.ask = {.done = receipt_answered}, .group = SLICE_LIT("leasers"), .topic = slice_str(l->topics[r.topic].name),
-		.incarnation = l->topics[r.topic].life == r.topic_life ? l->topics[r.topic].incarnation : 1, .tag = r.tag, .how = how,
+		.incarnation = r.incarnation, .tag = r.tag, .how = how,
 		.after_ms = how == SETTLE_RETRY ? (one_in(l, 2) ? 0 : (int64_t)below(l, 500)) : 500};
 	if (how == SETTLE_RELEASE || how == SETTLE_EXTEND || how == SETTLE_RETRY)
 		m->given_ns = 0; /* how long it lasts now is not known to the model */
@@ -112,6 +115,7 @@ static void settle(struct life *l, struct sub_model *s, size_t i, enum settle ho
 
 	op->topic = s->topic;
 	op->first = s->out[i].id;
+	op->anew = l->anew[s->topic];
 	op->u.settle = (struct engine_settle){.ask = {.done = settle_answered}, .sub = &s->sub, .tag = s->out[i].tag, .how = how,
 		.after_ms = how == SETTLE_RETRY ? (one_in(l, 2) ? 0 : (int64_t)below(l, 500)) : 500};
 	l->msgs[s->out[i].id].given_ns = 0;
@@ -144,7 +148,7 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 	m->given_ns = s->detach ? l->world.clock.now_ns : 0;
 	if (s->n_out == ARRAY_LEN(s->out))
 		forget_deliveries(s); /* their leases run out */
-	s->out[s->n_out++] = (struct lease_out){d->tag, id};
+	s->out[s->n_out++] = (struct lease_out){d->tag, d->incarnation, id, d->queue, l->anew[s->topic]};
 	if (s->eager)
 		settle(l, s, s->n_out - 1, SETTLE_ACK);
 }
@@ -166,16 +170,66 @@ static void open_sub(struct life *l, struct sub_model *s, int topic, bool eager)
 static void keep_receipts(struct life *l, const struct sub_model *s)
 {
 	for (size_t i = 0; i < s->n_out; i++) {
-		struct receipt r = {s->out[i].tag, s->out[i].id, s->topic, l->msgs[s->out[i].id].life};
+		struct receipt r = {s->out[i].tag, s->out[i].incarnation, s->out[i].id, s->topic, s->out[i].queue, l->msgs[s->out[i].id].life,
+			s->out[i].anew};
 
 		l->receipts[l->n_receipts < RECEIPTS ? l->n_receipts++ : below(l, RECEIPTS)] = r;
 	}
+}
+
+static void begun_anew(struct engine_ask *a, enum status st)
+{
+	struct op *op = container_of(a, struct op, u.ask);
+	struct life *l = op->life;
+
+	MUST(l, st == ST_OK || excused(l, st) || st == ST_BUSY || st == ST_CLOSED || st == ST_IO || st == ST_NO_GROUP || st == ST_NO_TOPIC || st == ST_NO_QUEUE || st == ST_BAD_ARG,
+		"beginning anew was answered with %s", status_name(st));
+	if (st == ST_OK && l->topics[op->topic].life == op->topic_life) {
+		l->anew_done[op->topic] = op->anew;
+		for (int32_t q = 0; q < QUEUES; q++)
+			if (op->queue < 0 || op->queue == q)
+				l->anew_sure[op->topic][q] = op->anew;
+	}
+	op_free(op);
+}
+
+/* Sets a queue's offset anew, or forgets all of them. What was handled may come again from now on, whether that happens or not. */
+static void begin_anew(struct life *l, int topic)
+{
+	const struct topic_model *t = &l->topics[topic];
+	bool forget = one_in(l, 2);
+
+	if (t->being != PRESENT || t->busy || t->queues == 0)
+		return;
+	struct op *op = op_new(l, OP_ANEW);
+
+	for (uint64_t id = 1; id < l->n_msgs; id++) {
+		struct message *m = &l->msgs[id];
+
+		if (m->topic != topic)
+			continue;
+		m->lease = LEASE_UNSURE;
+		m->given_ns = 0;
+		m->again = true;
+	}
+	op->topic = topic;
+	op->topic_life = t->life;
+	op->queue = forget ? -1 : (int32_t)below(l, t->queues);
+	op->anew = ++l->anew[topic];
+	op->u.offset = (struct engine_offset){.ask = {.done = begun_anew}, .actor = &taker, .group = SLICE_LIT("leasers"), .topic = slice_str(t->name),
+		.queue = op->queue, .offset = forget ? 0 : below(l, t->next[op->queue] + 1)};
+	if (forget)
+		engine_offset_drop(l->world.engine, &op->u.offset);
+	else
+		engine_offset_reset(l->world.engine, &op->u.offset);
 }
 
 void lease_step(struct life *l)
 {
 	struct sub_model *s = &l->subs[below(l, SUBS)];
 
+	if (one_in(l, 60))
+		begin_anew(l, (int)below(l, TOPICS));
 	if (l->n_receipts > 0 && one_in(l, 3))
 		settle_receipt(l);
 	if (s->state == SUB_OFF) {
@@ -225,6 +279,8 @@ void lease_recovered(struct life *l, bool lossy, uint64_t crashed_ns)
 	for (uint64_t id = 1; id < l->n_msgs; id++) {
 		struct message *m = &l->msgs[id];
 
+		if (m->again && (lossy || l->anew[m->topic] != l->anew_done[m->topic]))
+			m->lease = LEASE_UNSURE; /* it was given out again because of what may not have happened now */
 		if (m->lease == LEASE_NONE)
 			continue;
 		if (lossy || l->faulty || l->tight || m->lease_ns + due >= crashed_ns)

@@ -429,7 +429,7 @@ static void test_taps(void **state)
 
 struct taker {
 	struct engine_sub sub;
-	uint64_t tags[10];
+	uint64_t tags[10], incarnations[10];
 	unsigned n;
 	bool enough, ended;
 };
@@ -437,6 +437,7 @@ struct taker {
 static void on_take(struct engine_sub *s, const struct delivery *d)
 {
 	struct taker *t = container_of(s, struct taker, sub);
+	t->incarnations[t->n] = d->incarnation;
 	t->tags[t->n++] = d->tag;
 	t->enough = t->n == ARRAY_LEN(t->tags);
 }
@@ -447,12 +448,12 @@ static void on_taker_ended(struct engine_sub *s, enum status st)
 	container_of(s, struct taker, sub)->ended = true;
 }
 
-static enum status settle(struct world *w, struct engine_sub *sub, uint64_t tag, enum settle how)
+static enum status settle(struct world *w, struct engine_sub *sub, const struct taker *t, unsigned i, enum settle how)
 {
 	char group[] = "readers", topic[] = "orders";
 	struct asked *r = ask_new();
-	r->u.settle = (struct engine_settle){.ask = {.done = on_done}, .sub = sub, .group = slice_str(group), .topic = slice_str(topic), .tag = tag,
-		.how = how, .after_ms = 1000};
+	r->u.settle = (struct engine_settle){.ask = {.done = on_done}, .sub = sub, .group = slice_str(group), .topic = slice_str(topic),
+		.incarnation = t->incarnations[i], .tag = t->tags[i], .how = how, .after_ms = 1000};
 	engine_settle(w->mine, &r->u.settle);
 	memset(group, 'x', sizeof group - 1);
 	memset(topic, 'x', sizeof topic - 1);
@@ -474,15 +475,15 @@ static void test_receipts(void **state)
 		.client_id = SLICE_LIT("http-1"), .start = SUB_START_FIRST, .credit = ARRAY_LEN(t.tags), .detach = true, .lease_ms = 1000000};
 	engine_sub_open(w.mine, &o->u.open);
 	wait_for(&w, &t.enough);
-	assert_int_equal(settle(&w, NULL, t.tags[0], SETTLE_ACK), ST_OK);
-	assert_int_equal(settle(&w, &t.sub, t.tags[1], SETTLE_ACK), ST_OK);
+	assert_int_equal(settle(&w, NULL, &t, 0, SETTLE_ACK), ST_OK);
+	assert_int_equal(settle(&w, &t.sub, &t, 1, SETTLE_ACK), ST_OK);
 	engine_sub_close(w.mine, &t.sub);
 	wait_for(&w, &t.ended);
-	assert_int_equal(settle(&w, &t.sub, t.tags[2], SETTLE_ACK), ST_GONE); /* it has ended: that is no receipt */
-	assert_int_equal(settle(&w, NULL, t.tags[2], SETTLE_EXTEND), ST_OK);
-	assert_int_equal(settle(&w, NULL, t.tags[2], SETTLE_ACK), ST_OK);
-	assert_int_equal(settle(&w, NULL, t.tags[2], SETTLE_ACK), ST_GONE);
-	assert_int_equal(settle(&w, NULL, t.tags[3], SETTLE_RELEASE), ST_OK);
+	assert_int_equal(settle(&w, &t.sub, &t, 2, SETTLE_ACK), ST_GONE); /* it has ended: that is no receipt */
+	assert_int_equal(settle(&w, NULL, &t, 2, SETTLE_EXTEND), ST_OK);
+	assert_int_equal(settle(&w, NULL, &t, 2, SETTLE_ACK), ST_OK);
+	assert_int_equal(settle(&w, NULL, &t, 2, SETTLE_ACK), ST_GONE);
+	assert_int_equal(settle(&w, NULL, &t, 3, SETTLE_RELEASE), ST_OK);
 	mem_free(o);
 	world_stop(&w);
 }

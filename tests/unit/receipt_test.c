@@ -70,7 +70,7 @@ static void assert_poll(struct rig *r, uint32_t credit, const char *want)
 
 static enum status by(struct rig *r, const struct rig_sub *s, size_t i, enum settle how, int64_t after_ms)
 {
-	return rig_receipt(r, "g", "t", 0, s->v[i].tag, how, after_ms);
+	return rig_receipt(r, "g", "t", s->v[i].incarnation, s->v[i].tag, how, after_ms);
 }
 
 static void a_detached_lease_outlives_its_subscription(void **state)
@@ -87,7 +87,7 @@ static void a_detached_lease_outlives_its_subscription(void **state)
 	assert_texts(&s, "a b");
 	assert_int_equal(rig_stat(&r, STAT_LEASES), 2);
 	assert_poll(&r, 5, ""); /* they are leased still */
-	uint64_t inc = topic_find(eng_of(r.e), SLICE_LIT("t"))->incarnation;
+	uint64_t inc = s.v[0].incarnation;
 	assert_int_equal(rig_receipt(&r, "g", "t", inc + 1, s.v[0].tag, SETTLE_ACK, 0), ST_GONE);
 	assert_int_equal(rig_receipt(&r, "h", "t", inc, s.v[0].tag, SETTLE_ACK, 0), ST_NO_GROUP);
 	assert_int_equal(rig_receipt(&r, "g", "u", inc, s.v[0].tag, SETTLE_ACK, 0), ST_NO_TOPIC);
@@ -164,17 +164,17 @@ static void a_receipt_that_was_never_given_is_gone(void **state)
 	setup(&r, 1);
 	send(&r, "t", 0, "a");
 	s = poll(&r, 1);
-	uint64_t tag = s.v[0].tag;
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, tag + (UINT64_C(1) << 30), SETTLE_ACK, 0), ST_GONE); /* the queue is not so long */
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, tag + (UINT64_C(70000) << 30), SETTLE_ACK, 0), ST_GONE);
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, UINT64_MAX, SETTLE_ACK, 0), ST_GONE);
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, 0, SETTLE_ACK, 0), ST_GONE);
+	uint64_t tag = s.v[0].tag, inc = s.v[0].incarnation;
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, tag + (UINT64_C(1) << 30), SETTLE_ACK, 0), ST_GONE); /* the queue is not so long */
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, tag + (UINT64_C(70000) << 30), SETTLE_ACK, 0), ST_GONE);
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, UINT64_MAX, SETTLE_ACK, 0), ST_GONE);
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, 0, SETTLE_ACK, 0), ST_GONE);
 	send(&r, "t", 0, "b");
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, tag + (UINT64_C(1) << 30) + (1u << 6), SETTLE_ACK, 0), ST_GONE); /* no second attempt yet */
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, tag, SETTLE_RELEASE + 1, 0), ST_BAD_ARG);
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, tag, SETTLE_EXTEND, 0), ST_BAD_ARG);
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, tag, SETTLE_RETRY, (int64_t)LEASE_MAX_MS + 1), ST_BAD_ARG);
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, tag, SETTLE_ACK, 0), ST_OK);
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, tag + (UINT64_C(1) << 30) + (1u << 6), SETTLE_ACK, 0), ST_GONE); /* no second attempt yet */
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, tag, SETTLE_RELEASE + 1, 0), ST_BAD_ARG);
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, tag, SETTLE_EXTEND, 0), ST_BAD_ARG);
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, tag, SETTLE_RETRY, (int64_t)LEASE_MAX_MS + 1), ST_BAD_ARG);
+	assert_int_equal(rig_receipt(&r, "g", "t", inc, tag, SETTLE_ACK, 0), ST_OK);
 	rig_sub_free(&s);
 	rig_fini(&r);
 }
@@ -249,7 +249,7 @@ static void what_is_released_counts_for_nothing(void **state)
 	s = poll(&r, 1);
 	assert_texts(&s, "a");
 	assert_int_equal(s.v[0].attempt, 1);
-	assert_int_equal(rig_receipt(&r, "g", "t", 0, t.v[1].tag, SETTLE_ACK, 0), ST_GONE);
+	assert_int_equal(rig_receipt(&r, "g", "t", t.v[1].incarnation, t.v[1].tag, SETTLE_ACK, 0), ST_GONE);
 	struct prng torn;
 	prng_init(&torn, 3);
 	rig_crash(&r, &torn);
@@ -286,10 +286,10 @@ static void a_stale_receipt_never_passes_for_a_later_attempt(void **state)
 		assert_int_equal(s.v[0].attempt, i + 1);
 		tags[i] = s.v[0].tag;
 		for (int k = 0; k < i; k++)
-			assert_int_equal(rig_receipt(&r, "g", "t", 0, tags[k], SETTLE_ACK, 0), ST_GONE);
+			assert_int_equal(rig_receipt(&r, "g", "t", s.v[0].incarnation, tags[k], SETTLE_ACK, 0), ST_GONE);
 		assert_int_equal(by(&r, &s, 0, SETTLE_RETRY, 0), ST_OK);
 		for (int k = 0; k < i && k < 63; k++) /* whose attempts are exact */
-			assert_int_equal(rig_receipt(&r, "g", "t", 0, tags[k], SETTLE_ACK, 0), ST_GONE);
+			assert_int_equal(rig_receipt(&r, "g", "t", s.v[0].incarnation, tags[k], SETTLE_ACK, 0), ST_GONE);
 		rig_sub_free(&s);
 	}
 	rig_fini(&r);
@@ -326,6 +326,107 @@ static void a_receipt_from_before_a_reset_is_gone(void **state)
 	assert_int_equal(by(&r, &before, 0, SETTLE_ACK, 0), ST_GONE);
 	assert_poll(&r, 2, "a b");
 	rig_sub_free(&before);
+	rig_fini(&r);
+}
+
+/* What makes the group begin anew in t. */
+enum anew { RESET, LOWER, FORGET, DROP_GROUP, ANEW_COUNT };
+static void begin_anew(struct rig *r, enum anew how)
+{
+	switch (how) {
+	case RESET:
+		assert_int_equal(rig_reset(r, "g", "t", 0, 0), ST_OK);
+		break;
+	case LOWER:
+		assert_int_equal(rig_commit(r, "g", "t", 0, 0, NULL, ""), ST_OK);
+		break;
+	case FORGET:
+		assert_int_equal(rig_forget(r, "g", "t"), ST_OK);
+		break;
+	default:
+		assert_int_equal(rig_group_drop(r, "g", true), ST_OK);
+	}
+}
+
+static void a_receipt_from_before_a_new_beginning_is_gone_after_a_restart_too(void **state)
+{
+	for (int how = 0; how < ANEW_COUNT; how++)
+		for (int snapshot = 0; snapshot < 2; snapshot++)
+			for (int looked = 0; looked < 2; looked++) {
+				struct rig r;
+				struct rig_sub before, other = {0};
+				struct prng torn;
+
+				(void)state;
+				prng_init(&torn, 5);
+				setup(&r, 1);
+				send(&r, "t", 0, "x");
+				send(&r, "t", 0, "a");
+				before = poll(&r, 2);
+				assert_texts(&before, "x a");
+				assert_int_equal(by(&r, &before, 0, SETTLE_ACK, 0), ST_OK);
+				begin_anew(&r, (enum anew)how);
+				if (looked) {
+					other = poll(&r, 2);
+					assert_texts(&other, "x a");
+				}
+				rig_run(&r, 200);
+				if (snapshot)
+					rig_restart(&r);
+				else
+					rig_crash(&r, &torn);
+				enum status st = by(&r, &before, 1, SETTLE_ACK, 0);
+				assert_true(st == ST_GONE || (st == ST_NO_GROUP && how == DROP_GROUP && !looked));
+				if (looked) /* what was given out behind it holds */
+					assert_int_equal(by(&r, &other, 1, SETTLE_ACK, 0), ST_OK);
+				assert_poll(&r, 2, looked ? "x" : "x a");
+				st = by(&r, &before, 1, SETTLE_ACK, 0);
+				assert_int_equal(st, ST_GONE);
+				rig_sub_free(&before);
+				rig_sub_free(&other);
+				rig_fini(&r);
+			}
+}
+
+/* The store of an early release, whose offsets had no incarnation: receipts said the topic's. */
+static void receipts_of_an_early_release_hold_until_the_group_is_given_something(void **state)
+{
+	struct rig r;
+	struct rig_sub s;
+	struct buf items = {0};
+
+	(void)state;
+	setup(&r, 1);
+	send(&r, "t", 0, "a");
+	send(&r, "t", 0, "b");
+	s = poll(&r, 2);
+	struct eng *g = eng_of(r.e);
+	struct topic *t = topic_find(g, SLICE_LIT("t"));
+	for (int leases = 0; leases < 2; leases++) {
+		size_t at = state_item_begin(&items, leases ? STATE_LEASES : STATE_OFFSETS);
+		state_put_name(&items, SLICE_LIT("g"));
+		state_put_name(&items, SLICE_LIT("t"));
+		buf_be64(&items, t->incarnation);
+		buf_be32(&items, leases ? 0 : 1); /* the queue, or how many */
+		if (!leases)
+			buf_be32(&items, 0);
+		buf_be64(&items, leases ? 0 : 2);
+		buf_be64(&items, 5000);
+		for (int i = 0; leases && i < 9; i++)
+			buf_u8(&items, 0); /* no runs, no items */
+		state_item_end(&items, at);
+	}
+	rig_run(&r, 200);
+	assert_int_equal(state_append(g, buf_view(&items), NULL, NULL), ST_OK);
+	buf_fini(&items);
+	uint64_t incarnation = t->incarnation;
+	rig_run(&r, 200);
+	rig_crash(&r, NULL);
+	assert_int_equal(rig_receipt(&r, "g", "t", s.v[0].incarnation, s.v[0].tag, SETTLE_ACK, 0), ST_GONE);
+	assert_int_equal(rig_receipt(&r, "g", "t", incarnation, s.v[0].tag, SETTLE_ACK, 0), ST_OK);
+	assert_poll(&r, 2, "b");
+	assert_int_equal(rig_receipt(&r, "g", "t", incarnation, s.v[1].tag, SETTLE_ACK, 0), ST_GONE);
+	rig_sub_free(&s);
 	rig_fini(&r);
 }
 
@@ -522,6 +623,8 @@ int main(void)
 		cmocka_unit_test(what_is_released_counts_for_nothing),
 		cmocka_unit_test(a_stale_receipt_never_passes_for_a_later_attempt),
 		cmocka_unit_test(a_receipt_from_before_a_reset_is_gone),
+		cmocka_unit_test(a_receipt_from_before_a_new_beginning_is_gone_after_a_restart_too),
+		cmocka_unit_test(receipts_of_an_early_release_hold_until_the_group_is_given_something),
 		cmocka_unit_test(a_receipt_of_a_group_that_was_dropped_is_gone),
 		cmocka_unit_test(receipts_of_the_retry_topic),
 		cmocka_unit_test(polls_that_come_and_go_make_nobody_rebalance),
