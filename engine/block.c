@@ -8,6 +8,9 @@
  * A block is the tail (being filled by the encoder), full, or loaded from the file. Full and loaded ones stand in the lru list and go when
  * the cache is over its bound, but never before they are written. A block that the cache has dropped lives on while somebody holds its
  * blob, and until the next turn at least, so that pieces may be used in one turn without holding them. Bytes below the visible mark never change, so readers need no lock and no copy.
+ *
+ * Only so many blocks are read at once; who comes then stands in line. Else thousands of readers of old messages would each have a block of their own
+ * read, far beyond the bound of the cache.
  */
 #include "base/mem.h"
 #include "base/obj.h"
@@ -107,6 +110,7 @@ static void load_done(struct disk_op *op, enum status st)
 	struct clog *c = b->log;
 	CHECK(c != NULL && b->loading);
 	clog_segment(c, b->start)->readers--;
+	c->loads--;
 	b->loading = false;
 	b->failed = st != ST_OK || b->got < b->valid;
 	b->awaited_ns = c->now_ns;
@@ -117,6 +121,35 @@ static void load_done(struct disk_op *op, enum status st)
 		log_error(c->log, "clog", "block=%llu cannot be read: %s", (unsigned long long)b->start, status_text(st));
 		block_forget(c, b);
 	}
+}
+
+void clog_blocks_admit(struct clog *c)
+{
+	struct list *n;
+	for (uint64_t loads = c->loads; loads < clog_loads_max(c) && (n = list_pop(&c->line)) != NULL; loads++) {
+		struct clog_wait *w = container_of(n, struct clog_wait, link);
+		w->failed = false;
+		w->admitted = true;
+		w->ready(w);
+	}
+}
+
+/* Must it wait until others have had their blocks read? Bytes that are in the page cache can always be had. */
+static bool lines_up(struct clog *c, uint64_t position, struct clog_wait *w)
+{
+	struct segment *s = clog_segment(c, position);
+	bool admitted = w != NULL && w->admitted;
+	uint8_t first;
+	size_t got;
+	if (admitted)
+		w->admitted = false;
+	if (admitted || s == NULL || (c->loads < clog_loads_max(c) && list_empty(&c->line)))
+		return false;
+	if (s->file->ops->read_at(s->file, position - s->start, &first, 1, true, &got) != ST_BUSY)
+		return false;
+	if (w != NULL && !list_linked(&w->link))
+		list_push(&c->line, &w->link);
+	return true;
 }
 
 /* Brings a block into memory. OK, BUSY (a worker reads it), IO. */
@@ -132,6 +165,7 @@ static enum status block_load(struct clog *c, uint64_t position, struct clog_blo
 	enum status st = s->file->ops->read_at(s->file, start - s->start, b->blob.p, b->valid, true, &b->got);
 	if (st == ST_BUSY) {
 		c->cold_reads++;
+		c->loads++;
 		b->loading = true;
 		b->op.done = load_done;
 		s->readers++;
@@ -160,6 +194,9 @@ enum status clog_pieces(struct clog *c, uint64_t position, uint32_t size, struct
 	unsigned n = 0;
 	while (size > 0) {
 		struct clog_block *b = clog_block_find(c, position);
+		/* Who has a part of a record gets the rest at once: what he has takes memory for as long as he waits. */
+		if (b == NULL && n == 0 && lines_up(c, position, w))
+			return ST_BUSY;
 		enum status st = b == NULL ? block_load(c, position, &b) : b->loading ? ST_BUSY : ST_OK;
 		if (st == ST_BUSY && w != NULL && !list_linked(&w->link))
 			list_push(&b->waiters, &w->link);

@@ -23,6 +23,7 @@ void clog_init(struct clog *c, struct disk *disk, struct clock *clock, struct lo
 	*c = (struct clog){.disk = disk, .clock = clock, .log = log, .conf = *conf};
 	list_init(&c->lru);
 	list_init(&c->limbo);
+	list_init(&c->line);
 }
 
 bool clog_idle(const struct clog *c)
@@ -355,6 +356,7 @@ uint64_t clog_turn(struct clog *c, uint64_t now_ns)
 	struct segment *s;
 	c->now_ns = now_ns;
 	clog_blocks_release(c);
+	clog_blocks_admit(c);
 	if (c->poisoned)
 		return NEVER;
 	if (c->full && now_ns < c->full_retry_ns)

@@ -34,6 +34,7 @@ struct clog_wait {
 	struct list link;
 	void (*ready)(struct clog_wait *);
 	bool failed;             /* set before ready(): the block cannot be read */
+	bool admitted;           /* it has stood in the line: it may have a block read, however many are */
 };
 
 struct clog_block {
@@ -93,6 +94,8 @@ struct clog {
 	struct list lru;         /* blocks that may go, oldest first */
 	struct list limbo;       /* blocks that the cache dropped in this turn: pieces of them may be in use */
 	uint64_t cached;         /* bytes of blocks in memory */
+	unsigned loads;          /* blocks that are being read */
+	struct list line;        /* who wants a block read while as many as may be are: struct clog_wait, in their order */
 	struct clog_block *tail_block;
 	uint8_t *spill;          /* contiguous room for a record that spans blocks */
 	size_t spill_cap;
@@ -105,6 +108,7 @@ struct clog {
 /* How much is prepared at a time: small steps, so that the first sends of an empty store need not wait for all of it. */
 #define CLOG_ZERO_STEP (8u << 20)
 #define CLOG_FIRST_SPACE (1u << 20)
+#define CLOG_LOADS_SHARE 8u /* so much of the cache, one part in eight, may be blocks that are being read */
 #define CLOG_FULL_RETRY_NS UINT64_C(1000000000)
 #define CLOG_DIR "commitlog"
 
@@ -139,16 +143,19 @@ void clog_commit(struct clog *c, uint32_t size);
 /* Writes what is not written and syncs it when the mode (or 'force') says so. */
 void clog_flush(struct clog *c, uint64_t now_ns, bool force);
 static inline uint64_t clog_visible(const struct clog *c) { return c->conf.sync_before_visible ? c->durable : c->written; }
-/* Prepares space ahead, tries again after "disk full". Returns the next deadline in mono ns. */
+/* Lets who waits for a block to be read go on, prepares space ahead, tries again after "disk full". Returns the next deadline in mono ns. */
 uint64_t clog_turn(struct clog *c, uint64_t now_ns);
 /* Gives the first segment up; its file is kept for reuse or removed. CHECKs that the tail is not in it. */
 enum status clog_drop_first(struct clog *c);
 
 /*
  * The bytes [position, position + size) as pieces of cached blocks (blobs not held: they are good until the end of this turn). BUSY: a block is being read; 'w' (when not NULL and
- * not linked) hears of it. TOO_BIG when 'max' pieces do not suffice; IO.
+ * not linked) hears of it; without a 'w' it may be that none is read, since others are first. TOO_BIG when 'max' pieces do not suffice; IO.
  */
 enum status clog_pieces(struct clog *c, uint64_t position, uint32_t size, struct piece *v, unsigned max, unsigned *ret_n, struct clog_wait *w);
+static inline uint64_t clog_loads_max(const struct clog *c) { return u64_max(1, c->conf.cache_bytes / c->conf.block_bytes / CLOG_LOADS_SHARE); }
+/* Does somebody stand in line although blocks may be read? Then a turn is due: those before him have gone away. */
+static inline bool clog_line_moves(const struct clog *c) { return !list_empty(&c->line) && c->loads < clog_loads_max(c); }
 /* Do a piece's bytes come from the disk? Only for pieces of clog_pieces. */
 bool clog_piece_cold(const struct piece *p);
 /* Reads written bytes, waiting for the device if need be. Fewer than n only at the end of a segment. */
@@ -161,6 +168,7 @@ struct clog_block *clog_block_new(struct clog *c, uint64_t start);
 struct clog_block *clog_block_find(struct clog *c, uint64_t position);
 void clog_block_settle(struct clog *c, struct clog_block *b); /* full: it may go when memory is short */
 void clog_blocks_release(struct clog *c); /* lets go of what was dropped before this turn */
+void clog_blocks_admit(struct clog *c); /* lets the first of the line go on, as far as there is room for reads; once a turn */
 void clog_blocks_drop(struct clog *c, uint64_t from, uint64_t to); /* forgets cached blocks of [from, to) */
 
 #endif

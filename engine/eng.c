@@ -285,6 +285,7 @@ uint64_t engine_turn(struct engine *e)
 	fire_done(g);
 	again |= read_turn(g);
 	again |= g->clog.durable != durable && (!list_empty(&g->parked) || cells_waiting(g)); /* what they waited for has come */
+	again |= clog_line_moves(&g->clog);
 	topics_bury(g);
 	if (g->closing && closed_enough(g)) {
 		void (*closed)(void *) = g->closed;

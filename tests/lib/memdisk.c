@@ -142,7 +142,8 @@ static enum status md_write_at(struct disk_file *file, uint64_t at, const struct
 static enum status md_read_at(struct disk_file *file, uint64_t at, void *buf, size_t n, bool cached_only, size_t *ret_n)
 {
 	struct handle *h = handle_of(file);
-	(void)cached_only;
+	if (cached_only && h->m->cold)
+		return ST_BUSY;
 	h->m->reads++;
 	if (h->m->read_fails != ST_OK)
 		return h->m->read_fails;
@@ -165,6 +166,7 @@ static void later(struct memdisk *m, struct disk_op *op, enum status st, struct 
 
 static void md_read(struct disk_file *file, uint64_t at, void *buf, size_t n, size_t *ret_n, struct disk_op *op)
 {
+	handle_of(file)->m->loads++;
 	later(handle_of(file)->m, op, md_read_at(file, at, buf, n, false, ret_n), NULL);
 }
 

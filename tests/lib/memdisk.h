@@ -19,11 +19,12 @@ struct memdisk {
 	struct list files;        /* struct memfile, those without a name but with a past too */
 	struct list ops;          /* under way, with 'later' */
 	bool later;
+	bool cold;                /* nothing is in the page cache */
 	/* While one of these is not OK, such calls fail with it; after 'good_writes' more writes have gone well. */
 	enum status open_fails, write_fails, read_fails, sync_fails, remove_fails;
 	unsigned good_writes;
 	bool sync_loses;          /* a sync that fails takes the file back to the last one that went well, as dropped pages do */
-	uint64_t reads, writes, syncs; /* calls */
+	uint64_t reads, loads, writes, syncs; /* calls; loads: the reads by a worker */
 };
 void memdisk_init(struct memdisk *m);
 void memdisk_fini(struct memdisk *m);
