@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "front/native/nat.h"
 #include "tests/lib/native_rig.h"
 
 #define BODY SLICE_LIT("hi")
@@ -238,6 +239,11 @@ static void replies_and_transaction_ends_are_refused_clearly(void **state)
 	rig_ask(&r, REQ_RECALL_MESSAGE, BODY, NULL);
 	rig_expect(&r, ANS_REQUEST_CODE_NOT_SUPPORTED);
 	assert_string_equal(rig_remark(&r), " request type 370 not supported");
+	static const int32_t nobodys[] = {-1, 0, NAT_CODES, INT32_MAX};
+	for (size_t i = 0; i < ARRAY_LEN(nobodys); i++) {
+		rig_ask(&r, nobodys[i], BODY, NULL);
+		rig_expect(&r, ANS_REQUEST_CODE_NOT_SUPPORTED);
+	}
 	rig_close(&r);
 }
 
