@@ -646,6 +646,24 @@ static void test_waiting_pull(void **state)
 	assert_int_equal(p.st, ST_EMPTY);
 }
 
+static void test_a_filtered_pull_gives_no_more_than_it_was_asked_for(void **state)
+{
+	static const char *const props[] = {"TAGS\1TagA\2", "TAGS\1TagA\2", "TAGS\1TagB\2", "TAGS\1TagB\2", "TAGS\1TagB\2", "TAGS\1TagB\2", "TAGS\1TagB\2"};
+	struct rig *w = *state;
+	struct answer r;
+	rig_open(w);
+	for (size_t i = 0; i < ARRAY_LEN(props); i++)
+		assert_int_equal(send_props(w, "orders", 0, SLICE_LIT("x"), props[i], &r), ST_OK);
+	memset(&r, 0, sizeof r);
+	r.u.pull = (struct engine_pull){.ask = {.done = on_done}, .topic = SLICE_LIT("orders"), .max_msgs = 3, .max_bytes = 4096, .has_expr = true,
+		.expr = SLICE_LIT("TagB")};
+	engine_pull(w->e, &r.u.pull);
+	assert_int_equal(finish(w, &r), ST_OK);
+	assert_int_equal(r.u.pull.count, 3);
+	assert_int_equal(r.u.pull.next, 5);
+	buf_fini(&r.bytes);
+}
+
 /* However much is asked for at once, one turn hands out only so much: what is queued must be seen by its carrier before there is more. */
 static void test_a_turn_hands_out_only_so_much(void **state)
 {
@@ -712,6 +730,7 @@ int main(void)
 		TEST(retention_by_size),
 		TEST(retention_waits_for_parked_messages),
 		TEST(waiting_pull),
+		TEST(a_filtered_pull_gives_no_more_than_it_was_asked_for),
 		TEST(a_turn_hands_out_only_so_much),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

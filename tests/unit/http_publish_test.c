@@ -376,7 +376,7 @@ static void an_array_may_be_one_message(void **state)
 	ask(201, "POST", "/v1/topics/t/messages?raw=true&queue=0", "content-type: application/json\n", "[1,2]");
 	has(ask(200, "GET", "/v1/topics/t/messages?queue=0", NULL, NULL), "\"body\":\"[1,2]\"");
 	has(ask(400, "POST", "/v1/topics/t/messages", "content-type: application/json\n", "[1,"), "not JSON");
-	has(ask(400, "POST", "/v1/topics/t/messages", "content-type: application/json\n", " []"), "without a message");
+	has(ask(400, "POST", "/v1/topics/t/messages", "content-type: application/json\n", " \t\r\n[]"), "without a message");
 	has(ask(400, "POST", "/v1/topics/t/messages", "content-type: application/ndjson\n", "\n"), "without a message");
 	has(ask(400, "POST", "/v1/topics/t/messages?raw=perhaps", "content-type: application/json\n", "[1]"), "raw");
 	char many[1024] = "[1";
