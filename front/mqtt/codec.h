@@ -114,6 +114,7 @@ bool mqtt_sub_id_next(struct slice *rest, uint32_t *ret);
 
 /* ---- Names (4.7) ---------------------------------------------------------------------------------------------------------------- */
 
+bool mqtt_text_valid(struct slice s);        /* UTF-8 without U+0000; may be empty */
 bool mqtt_topic_valid(struct slice topic);   /* one to publish to: not empty, UTF-8, no wildcards */
 bool mqtt_filter_valid(struct slice filter); /* wildcards only as whole levels, # only at the end; a shared one: group and filter are legal */
 /* Does the filter (valid, not shared) match the topic? Wildcards at the front match no topic that begins with $. */

@@ -72,7 +72,6 @@ static inline struct slice cur_bin(struct cursor *c)
 
 	return cur_take(c, n);
 }
-bool mqtt_text_valid(struct slice s); /* UTF-8 without U+0000; may be empty */
 static inline struct slice cur_str(struct cursor *c)
 {
 	struct slice s = cur_bin(c);

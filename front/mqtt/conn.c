@@ -99,7 +99,7 @@ static void on_disconnect(struct mq_conn *c, const struct mqtt_packet *p)
 		}
 		(void)mq_session_durable(s, p->props.session_expiry, false);
 	}
-	c->goodbye = p->reason != MQTT_LEAVE_WITH_WILL;
+	c->goodbye = p->reason == MQTT_OK; /* with any other reason the will is published */
 	mq_conn_shut(c, "DISCONNECT");
 }
 

@@ -68,7 +68,7 @@ static void dress(struct mq *f, struct mq_outgoing *o)
 	if (m->expires_ms != 0)
 		MQTT_SET(&o->p.props, MESSAGE_EXPIRY, message_expiry, left <= 0 ? 0 : (uint32_t)u64_min(((uint64_t)left + 999) / 1000, UINT32_MAX));
 	v = m->field[MESSAGE_CONTENT_TYPE];
-	if (v.n > 0 && v.n <= MQTT_STRING_MAX && utf8_valid(v))
+	if (v.n > 0 && v.n <= MQTT_STRING_MAX && mqtt_text_valid(v))
 		MQTT_SET(&o->p.props, CONTENT_TYPE, content_type, v);
 	v = m->field[MESSAGE_REPLY_TO];
 	if (v.n > 0 && v.n <= MQTT_STRING_MAX && mqtt_topic_valid(v))
@@ -77,12 +77,12 @@ static void dress(struct mq *f, struct mq_outgoing *o)
 	if (v.n > 0)
 		MQTT_SET(&o->p.props, CORRELATION, correlation, v);
 	buf_reset(&f->repeated);
-	if (m->field[MESSAGE_TAG].n > 0 && utf8_valid(m->field[MESSAGE_TAG]))
+	if (m->field[MESSAGE_TAG].n > 0 && mqtt_text_valid(m->field[MESSAGE_TAG]))
 		mqtt_put_user(&f->repeated, SLICE_LIT("TAGS"), m->field[MESSAGE_TAG]);
-	if (m->field[MESSAGE_KEYS].n > 0 && utf8_valid(m->field[MESSAGE_KEYS]))
+	if (m->field[MESSAGE_KEYS].n > 0 && mqtt_text_valid(m->field[MESSAGE_KEYS]))
 		mqtt_put_user(&f->repeated, SLICE_LIT("KEYS"), m->field[MESSAGE_KEYS]);
 	while (message_user(&rest, &name, &value))
-		if (utf8_valid(name) && utf8_valid(value) && !slice_eq_str(name, MQ_PROP_CLIENT))
+		if (mqtt_text_valid(name) && mqtt_text_valid(value) && !slice_eq_str(name, MQ_PROP_CLIENT))
 			mqtt_put_user(&f->repeated, name, value);
 	if (f->repeated.n > 0) {
 		o->p.props.has |= 1ull << MQTT_P_USER;

@@ -303,9 +303,11 @@ struct mq_will {
 struct mq_backlog {
 	struct list link;
 	bool begun;                        /* 'v' is there */
+	bool away;                         /* an earlier connection asked for it */
 	struct mq_retained **v;
 	uint32_t n, at;
 	uint8_t qos;
+	bool no_local;
 	uint32_t sub_id;
 	struct slice filter;               /* behind it in memory */
 };
@@ -505,8 +507,8 @@ bool mq_send(struct mq_conn *c, struct mq_outgoing *o, const struct mq_sent *e, 
 /* ---- publish.c, subscribe.c, retained.c, will.c --------------------------------------------------------------------------------------------------------- */
 
 void mq_publish(struct mq_conn *c, const struct mqtt_packet *p);
-/* A message of nobody's connection: a will. */
-void mq_publish_stored(struct mq *f, const struct mqtt_packet *p);
+/* A message of no connection: the session's will. */
+void mq_publish_stored(struct mq_session *s, const struct mqtt_packet *p);
 void mq_pubs_orphan(struct mq_conn *c);
 void mq_pubs_free(struct mq *f);
 
@@ -521,14 +523,14 @@ struct mq_retained {
 	struct mq_node *node;              /* NULL: it was replaced or dropped */
 	int64_t expires_ms;
 	struct blob *value;                /* the cell's value */
-	struct slice packet;               /* in it: a PUBLISH of 5.0 */
+	struct slice client, packet;       /* in it: its publisher, and a PUBLISH of 5.0 */
 };
 /* Its cell is about to be set, or dropped where 'value' is NULL; and the answer. References of 'value' are taken. */
 void mq_retained_change(struct mq *f, struct slice name, struct blob *value);
 void mq_retained_changed(struct mq *f, struct slice name, struct blob *value, bool refused);
 bool mq_retained_room(struct mq *f, struct slice name);          /* may one more be kept? */
 /* NULL: with its topic in place of an alias it is no packet any more. */
-struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struct slice name, int64_t expires_ms);
+struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struct slice name, int64_t expires_ms, struct slice client);
 void mq_retained_expired(struct mq *f, struct mq_retained *r);   /* forgets it, in the log too */
 void mq_retained_release(struct mq_retained *r);
 void mq_retained_load(struct mq *f);
@@ -539,6 +541,8 @@ void mq_retained_queue(struct mq_session *s, const struct mq_sub *sub);
 bool mq_retained_work(struct mq_session *s);
 void mq_retained_resend(struct mq_session *s);
 void mq_backlog_free(struct mq_session *s);
+void mq_backlog_drop(struct mq_session *s, struct slice filter, bool away); /* the filter's; 'away': of earlier connections only */
+void mq_backlog_away(struct mq_session *s);                      /* the connection ended: what is owed with QoS 1 stays owed */
 
 struct mq_will *mq_will_new(uint32_t delay_s, struct slice packet);
 void mq_will_set(struct mq_session *s, const struct mqtt_will *w);

@@ -255,9 +255,8 @@ static bool fits_property(struct slice s)
 	return true;
 }
 
-static void publish(struct mq *f, struct mq_conn *c, const struct mqtt_packet *p, struct slice name)
+static void publish(struct mq *f, struct mq_conn *c, const struct mq_session *s, const struct mqtt_packet *p, struct slice name)
 {
-	struct mq_session *s = c == NULL ? NULL : c->session;
 	int64_t now_ms = clock_wall_ms(f->clock), expires_ms;
 	struct mq_pub *b = pub_new(f);
 	enum status st;
@@ -269,7 +268,7 @@ static void publish(struct mq *f, struct mq_conn *c, const struct mqtt_packet *p
 		list_push(&c->pubs, &b->link);
 		c->n_pubs++;
 	}
-	st = fill(f, p, name, s != NULL && s->n_no_local > 0 && fits_property(s->id) ? s->id : (struct slice){NULL, 0}, now_ms, &expires_ms);
+	st = fill(f, p, name, s->n_no_local > 0 && fits_property(s->id) ? s->id : (struct slice){NULL, 0}, now_ms, &expires_ms);
 	if (st == ST_OK && p->retain && p->payload.n > 0 && !mq_retained_room(f, name)) {
 		memcpy(f->draft.why, "there are as many retained messages as may be", sizeof("there are as many retained messages as may be"));
 		st = ST_BUSY;
@@ -281,7 +280,7 @@ static void publish(struct mq *f, struct mq_conn *c, const struct mqtt_packet *p
 	if (p->retain) {
 		b->name = slice_dup(name);
 		b->name_n = name.n;
-		b->value = p->payload.n == 0 ? NULL : mq_retained_encode(f, p, name, expires_ms);
+		b->value = p->payload.n == 0 ? NULL : mq_retained_encode(f, p, name, expires_ms, s->id);
 		if (p->payload.n > 0 && b->value == NULL) {
 			finish(b, ST_TOO_BIG, status_text(ST_TOO_BIG));
 			return;
@@ -300,9 +299,9 @@ static void publish(struct mq *f, struct mq_conn *c, const struct mqtt_packet *p
 	engine_send(f->engine, &b->send);
 }
 
-void mq_publish_stored(struct mq *f, const struct mqtt_packet *p)
+void mq_publish_stored(struct mq_session *s, const struct mqtt_packet *p)
 {
-	publish(f, NULL, p, p->topic);
+	publish(s->f, NULL, s, p, p->topic);
 }
 
 /* The topic of a PUBLISH that has an alias; false: the connection is refused. */
@@ -344,6 +343,10 @@ void mq_publish(struct mq_conn *c, const struct mqtt_packet *p)
 		mq_conn_refuse(c, MQTT_NO_QOS, "QoS 2 is not served");
 		return;
 	}
+	if (mqtt_has(&p->props, MQTT_P_SUB_ID)) {
+		mq_conn_refuse(c, MQTT_PROTOCOL_ERROR, "a subscription identifier, which only servers send");
+		return;
+	}
 	if (resolve_alias(c, p, &name))
-		publish(c->f, c, p, name);
+		publish(c->f, c, c->session, p, name);
 }

@@ -5,8 +5,9 @@
 /*
  * Retained messages: the last one of each topic, in memory in a tree of names, in the log as cells of the space "mqtt-retained", named by the topic:
  *
- *   u8   format, 1
- *   u64  when it expires, ms since 1970; 0: never (big-endian)
+ *   u8   format: 2; 1 where the second line is not there
+ *   u16  length, client id of its publisher (integers are big-endian)
+ *   u64  when it expires, ms since 1970; 0: never
  *   a PUBLISH of MQTT 5.0
  *
  * A new subscription's are sent as there is room, one subscription's after the other; the list of one is made when it is its turn. One that is sent with QoS 1 is
@@ -16,8 +17,8 @@
 
 #include "base/be.h"
 
-#define FORMAT 1u
-#define HEAD 9u
+#define FORMAT_ANONYMOUS 1u
+#define FORMAT 2u
 
 /* ---- The table -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -40,13 +41,37 @@ bool mq_retained_room(struct mq *f, struct slice name)
 	return n != NULL && n->value != NULL;
 }
 
-struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struct slice name, int64_t expires_ms)
+/* A cell's value; false: it is none. */
+static bool parse(struct slice v, struct slice *ret_client, int64_t *ret_expires_ms, struct slice *ret_packet)
+{
+	uint8_t format = v.n == 0 ? 0 : v.p[0];
+
+	*ret_client = (struct slice){NULL, 0};
+	if (format != FORMAT && format != FORMAT_ANONYMOUS)
+		return false;
+	v = slice_skip(v, 1);
+	if (format == FORMAT) {
+		if (v.n < 2 || v.n - 2 < be16_get(v.p))
+			return false;
+		*ret_client = slice_of(v.p + 2, be16_get(v.p));
+		v = slice_skip(v, 2 + ret_client->n);
+	}
+	if (v.n <= 8)
+		return false;
+	*ret_expires_ms = (int64_t)be64_get(v.p);
+	*ret_packet = slice_skip(v, 8);
+	return true;
+}
+
+struct blob *mq_retained_encode(struct mq *f, const struct mqtt_packet *p, struct slice name, int64_t expires_ms, struct slice client)
 {
 	struct mqtt_packet own = {.type = MQTT_PUBLISH, .qos = p->qos, .retain = true, .id = p->qos > 0 ? 1 : 0, .topic = name, .payload = p->payload, .props = p->props};
 
 	own.props.has &= ~(1ull << MQTT_P_TOPIC_ALIAS | 1ull << MQTT_P_SUB_ID);
 	buf_reset(&f->scratch);
 	buf_u8(&f->scratch, FORMAT);
+	buf_be16(&f->scratch, (uint16_t)client.n);
+	buf_slice(&f->scratch, client);
 	buf_be64(&f->scratch, (uint64_t)expires_ms);
 	return mqtt_put(&f->scratch, MQTT_5, 0, &own) ? blob_copy(buf_view(&f->scratch)) : NULL;
 }
@@ -69,12 +94,10 @@ static void set(struct mq *f, struct slice name, struct blob *value)
 {
 	struct mq_retained *r = mem_new(sizeof(*r));
 
-	CHECK(value->n > HEAD);
+	CHECK(parse(slice_of(value->p, value->n), &r->client, &r->expires_ms, &r->packet));
 	unset(f, name);
 	r->refs = 1;
 	r->value = blob_hold(value);
-	r->expires_ms = (int64_t)be64_get(value->p + 1);
-	r->packet = slice_of(value->p + HEAD, value->n - HEAD);
 	r->node = mq_node_hold(f->names, name);
 	r->node->value = r;
 	f->n_retained++;
@@ -162,14 +185,35 @@ void mq_backlog_free(struct mq_session *s)
 		backlog_free(s, container_of(n, struct mq_backlog, link));
 }
 
+void mq_backlog_away(struct mq_session *s)
+{
+	LIST_EACH_SAFE(&s->backlog, n, next) {
+		struct mq_backlog *b = container_of(n, struct mq_backlog, link);
+		b->away = true;
+		if (b->qos == 0)
+			backlog_free(s, b);
+	}
+}
+
+void mq_backlog_drop(struct mq_session *s, struct slice filter, bool away)
+{
+	LIST_EACH_SAFE(&s->backlog, n, next) {
+		struct mq_backlog *b = container_of(n, struct mq_backlog, link);
+		if (slice_eq(b->filter, filter) && (b->away || !away))
+			backlog_free(s, b);
+	}
+}
+
 void mq_retained_queue(struct mq_session *s, const struct mq_sub *sub)
 {
 	struct mq_backlog *b = mem_new(sizeof(*b) + sub->filter.n);
 
+	mq_backlog_drop(s, sub->filter, true); /* all of it begins anew */
 	memcpy(b + 1, sub->filter.p, sub->filter.n);
 	b->filter = slice_of(b + 1, sub->filter.n);
 	b->qos = sub->qos;
 	b->sub_id = sub->id;
+	b->no_local = sub->no_local;
 	list_push(&s->backlog, &b->link);
 	s->n_backlog++;
 }
@@ -230,7 +274,8 @@ bool mq_retained_work(struct mq_session *s)
 			mq_trie_names(s->f->names, b->filter, collect, b);
 		b->begun = true;
 		for (; b->at < b->n; b->at++) {
-			if (!send_one(s, b->v[b->at], b->qos, b->sub_id))
+			bool own = b->no_local && slice_eq(b->v[b->at]->client, s->id);
+			if (!own && !send_one(s, b->v[b->at], b->qos, b->sub_id))
 				return false;
 			mq_retained_release(b->v[b->at]);
 		}
@@ -305,8 +350,9 @@ static void listed(struct engine_ask *a, enum status st)
 
 	for (size_t i = 0; st == ST_OK && i < k->ask.count; i++) {
 		const struct cell_info *c = &k->ask.v[i];
-		struct slice packet = slice_skip(c->value, HEAD);
-		if (c->value.n <= HEAD || c->value.p[0] != FORMAT || mqtt_next(packet, MQTT_5, 0, &p) != (ptrdiff_t)packet.n || p.type != MQTT_PUBLISH ||
+		struct slice client, packet;
+		int64_t expires_ms;
+		if (!parse(c->value, &client, &expires_ms, &packet) || mqtt_next(packet, MQTT_5, 0, &p) != (ptrdiff_t)packet.n || p.type != MQTT_PUBLISH ||
 		    !slice_eq(p.topic, c->name) || !mq_levels_fine(p.topic)) {
 			log_error(f->log, "mqtt", "topic=%.*s its retained message cannot be read, and is not used", (int)u64_min(c->name.n, 128), (const char *)c->name.p);
 			continue;

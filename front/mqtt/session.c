@@ -285,7 +285,7 @@ void mq_session_away(struct mq_session *s)
 	CHECK(s->conn == NULL);
 	list_remove(&s->work);
 	mq_timer_drop(f, &s->retry);
-	mq_backlog_free(s);
+	mq_backlog_away(s);
 	if (!s->durable || s->expiry_s == 0) {
 		if (!f->draining)
 			mq_will_now(s);

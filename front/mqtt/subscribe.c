@@ -274,9 +274,11 @@ void mq_unsubscribe(struct mq_conn *c, const struct mqtt_packet *p)
 		bool may = i < c->f->conf->mqtt_max_subs;
 		struct mq_sub *sub = may ? mq_session_sub(k->session, k->rows[i].filter.filter) : NULL;
 		k->rows[i].reason = sub != NULL ? MQTT_OK : !mqtt_filter_valid(k->rows[i].filter.filter) ? MQTT_BAD_FILTER : may ? MQTT_NO_SUBSCRIPTION : MQTT_FAILED;
-		k->less = k->less || (sub != NULL && sub->qos > 0);
-		if (sub != NULL)
-			mq_sub_free(sub);
+		if (sub == NULL)
+			continue;
+		k->less = k->less || sub->qos > 0;
+		mq_backlog_drop(k->session, sub->filter, false);
+		mq_sub_free(sub);
 	}
 	if (k->less)
 		mq_flows_tidy(c->session);

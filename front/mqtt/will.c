@@ -45,7 +45,7 @@ void mq_will_now(struct mq_session *s)
 		return;
 	if (mqtt_next(s->will->packet, MQTT_5, 0, &p) == (ptrdiff_t)s->will->packet.n) {
 		s->f->n.wills++;
-		mq_publish_stored(s->f, &p);
+		mq_publish_stored(s, &p);
 	}
 	mq_will_drop(s);
 }
