@@ -539,6 +539,43 @@ static void test_find_and_view(void **state)
 	}
 }
 
+static uint64_t at_time(struct rig *w, int64_t ms, bool upper)
+{
+	struct answer r = {.u.range = {.ask = {.done = on_done}, .topic = SLICE_LIT("orders"), .time_ms = ms, .upper = upper}};
+	engine_at_time(w->e, &r.u.range);
+	assert_int_equal(finish(w, &r), ST_OK);
+	return r.u.range.offset;
+}
+
+static void test_offsets_by_time(void **state)
+{
+	struct rig *w = *state;
+	struct answer v[3] = {0}, r;
+	rig_open(w);
+	assert_int_equal(put_topic(w, "orders", 1), ST_OK);
+	for (int i = 0; i < 3; i++) { /* of one turn: of the same time */
+		v[i].u.send = (struct engine_send){.ask = {.done = on_done}, .msg = {.topic = SLICE_LIT("orders"), .body = SLICE_LIT("x"), .max_reconsume = -1}};
+		engine_send(w->e, &v[i].u.send);
+	}
+	assert_int_equal(finish(w, &v[2]), ST_OK);
+	rig_run(w, 1000);
+	assert_int_equal(send_props(w, "orders", 0, SLICE_LIT("later"), "", &r), ST_OK);
+	assert_int_equal(pull(w, "orders", 0, 0, &r), ST_OK);
+	int64_t ms = first_record(&r).store_ms;
+	buf_fini(&r.bytes);
+	assert_int_equal(pull(w, "orders", 0, 3, &r), ST_OK);
+	int64_t later_ms = first_record(&r).store_ms;
+	buf_fini(&r.bytes);
+	assert_int_equal(at_time(w, ms - 1, false), 0);
+	assert_int_equal(at_time(w, ms, false), 0);
+	assert_int_equal(at_time(w, ms, true), 2);
+	assert_int_equal(at_time(w, ms + 1, false), 3);
+	assert_int_equal(at_time(w, ms + 1, true), 2);
+	assert_int_equal(at_time(w, later_ms, false), 3);
+	assert_int_equal(at_time(w, later_ms, true), 3);
+	assert_int_equal(at_time(w, later_ms + 1, false), 4);
+}
+
 static void test_index_is_rebuilt(void **state)
 {
 	struct rig *w = *state;
@@ -726,6 +763,7 @@ int main(void)
 		TEST(only_a_last_segment_may_be_without_its_length),
 		TEST(a_made_key),
 		TEST(find_and_view),
+		TEST(offsets_by_time),
 		TEST(index_is_rebuilt),
 		TEST(retention_by_size),
 		TEST(retention_waits_for_parked_messages),
