@@ -51,7 +51,8 @@ static void accept_it(struct mq_connecting *k)
 	MQTT_SET(&p.props, SESSION_EXPIRY, session_expiry, s->expiry_s);
 	if (k->assigned)
 		MQTT_SET(&p.props, CLIENT_ID, client_id, s->id);
-	if (conf->mqtt_max_keep_alive_s > 0 && (c->keep_alive_s == 0 || c->keep_alive_s > conf->mqtt_max_keep_alive_s)) {
+	/* Who speaks 3.1.1 cannot be told, and would be hung up on while it keeps to what it said. */
+	if (c->version == MQTT_5 && conf->mqtt_max_keep_alive_s > 0 && (c->keep_alive_s == 0 || c->keep_alive_s > conf->mqtt_max_keep_alive_s)) {
 		c->keep_alive_s = (uint16_t)u64_min(conf->mqtt_max_keep_alive_s, UINT16_MAX);
 		MQTT_SET(&p.props, SERVER_KEEP_ALIVE, server_keep_alive, c->keep_alive_s);
 	}

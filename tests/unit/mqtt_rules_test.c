@@ -115,6 +115,21 @@ static void no_local_holds_for_retained_messages_and_wills(void **state)
 	mclient_expect(&w, "");
 }
 
+/* 3.1.2.10 of 3.1.1: one and a half times what the client said, whatever we would like. */
+static void an_old_client_keeps_its_keep_alive(void **state)
+{
+	(void)state;
+	rig.conf.mqtt_max_keep_alive_s = 10;
+	mclient_open(&rig, &w, 4);
+	mclient_say(&w, "10 L s'MQTT' 04 02 003C s'x'");
+	assert_true(mclient_take(&w));
+	for (unsigned i = 0; i < 8; i++)
+		mrig_run(&rig, 10000);
+	assert_false(w.s.closed);
+	mrig_run(&rig, 11000);
+	mclient_expect(&w, "closed");
+}
+
 /* 4.1: what is to be sent to a session that outlives its connection is part of it, retained messages too. */
 static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 {
@@ -183,6 +198,7 @@ int main(void)
 		TEST(clients_send_no_subscription_identifiers),
 		TEST(what_is_no_mqtt_string_is_left_out),
 		TEST(no_local_holds_for_retained_messages_and_wills),
+		TEST(an_old_client_keeps_its_keep_alive),
 		TEST(retained_messages_that_were_not_sent_yet_are_owed),
 	};
 
