@@ -46,8 +46,8 @@ struct disk_ops {
 	 * done() is not called. 'hot': the log's own sync, which may run on the loop when that is cheapest; cold ones never block.
 	 */
 	bool (*sync)(struct disk_file *, bool hot, struct disk_op *, enum status *ret_now);
-	/* Writes zeros over [from, to) on a worker, paced and bypassing the page cache where possible; durable when done. */
-	void (*zero)(struct disk_file *, uint64_t from, uint64_t to, struct disk_op *);
+	/* Writes zeros over [from, to) on a worker, bypassing the page cache where possible; durable when done. 'paced': half of the time, others have the disk. */
+	void (*zero)(struct disk_file *, uint64_t from, uint64_t to, bool paced, struct disk_op *);
 	/* Sets the length; a longer file reads zeros there. */
 	enum status (*truncate)(struct disk_file *, uint64_t size);
 	/* Makes creates, renames and removes in a folder durable ("" is the store's own). Blocking. */

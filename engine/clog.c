@@ -361,7 +361,8 @@ uint64_t clog_turn(struct clog *c, uint64_t now_ns)
 		return NEVER;
 	if (c->full && now_ns < c->full_retry_ns)
 		return c->full_retry_ns;
-	if (lead(c, &s) >= prepared_most(c))
+	uint64_t ahead = lead(c, &s);
+	if (ahead >= prepared_most(c))
 		return NEVER;
 	if (s == NULL) {
 		enum status st = clog_add_segment(c, c->n_segs == 0 ? c->tail : segment_end(c, c->segs[c->n_segs - 1]));
@@ -377,7 +378,8 @@ uint64_t clog_turn(struct clog *c, uint64_t now_ns)
 		/* The first step of a segment is short, so that an empty store takes messages at once. */
 		uint64_t step = s->filled == s->start ? CLOG_ZERO_STEP / 8 : CLOG_ZERO_STEP;
 		s->zero_to = u64_min(segment_end(c, s), s->filled + step);
-		s->file->ops->zero(s->file, s->filled - s->start, s->zero_to - s->start, &s->zero_op);
+		/* When it becomes short, sends will soon wait for nothing else: then there is nobody to leave the disk to. */
+		s->file->ops->zero(s->file, s->filled - s->start, s->zero_to - s->start, ahead >= prepared_most(c) / 2, &s->zero_op);
 	}
 	return NEVER;
 }

@@ -266,12 +266,12 @@ static bool posix_sync(struct disk_file *base, bool hot, struct disk_op *op, enu
 	return true;
 }
 
-static void posix_zero(struct disk_file *base, uint64_t from, uint64_t to, struct disk_op *op)
+static void posix_zero(struct disk_file *base, uint64_t from, uint64_t to, bool paced, struct disk_op *op)
 {
 	struct posix_file *f = file_of(base);
 
 	CHECK(from <= to);
-	start_job(f, (struct job){.kind = JOB_ZERO, .op = op, .at = from, .to = to});
+	start_job(f, (struct job){.kind = JOB_ZERO, .op = op, .at = from, .to = to, .paced = paced});
 }
 
 static enum status posix_truncate(struct disk_file *base, uint64_t size)

@@ -7,7 +7,7 @@
  * loop's thread, which one uv_async wakes however many have finished.
  *
  * Zeros bypass the page cache: written through it, they would be flushed by the kernel when it likes, together with the log's tail.
- * They are paced: after each step the worker rests as long as the step took, so that the log keeps at least half of the disk.
+ * Where they are paced, the worker rests after each step as long as the step took, so that the log keeps at least half of the disk.
  */
 #include "os/disk_work.h"
 
@@ -201,7 +201,7 @@ static void do_zero(struct work *w, struct job *j)
 	uint64_t began = clock_mono_ns(w->clock);
 	bool ended = j->at >= j->to || zero_step(w, j);
 
-	if (!ended)
+	if (!ended && j->paced)
 		rest(clock_mono_ns(w->clock) - began);
 	pthread_mutex_lock(&w->mutex);
 	w->slow_busy = false;

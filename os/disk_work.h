@@ -33,6 +33,7 @@ struct job {
 	size_t *ret_n;
 	int direct_fd;        /* ZERO: past the page cache; -1: not open */
 	bool no_direct;       /* ZERO: this file system has no such thing */
+	bool paced;           /* ZERO: the worker rests between steps */
 	uint64_t took_ns;     /* HOT_SYNC */
 };
 

@@ -229,7 +229,7 @@ static void zero_and_check(struct disk_fixture *f, uint64_t size, uint64_t from,
 	assert_int_equal(file->ops->truncate(file, 0), ST_OK);
 	memset(bytes, 0xAA, size);
 	write_bytes(file, 0, bytes, size);
-	file->ops->zero(file, from, to, &w.op);
+	file->ops->zero(file, from, to, false, &w.op);
 	assert_int_equal(w.told, 0);
 	assert_int_equal(wait_for(f, &w), ST_OK);
 	memset(bytes, 0xBB, end + 1);
@@ -384,7 +384,7 @@ void disk_contract_many_ops(void **state)
 	}
 	for (int i = 0; i < N; i++) {
 		reads[i].op.done = zeros[i].op.done = wait_done;
-		zeroed->ops->zero(zeroed, (uint64_t)i * BLOCK, (uint64_t)(i + 1) * BLOCK, &zeros[i].op);
+		zeroed->ops->zero(zeroed, (uint64_t)i * BLOCK, (uint64_t)(i + 1) * BLOCK, true, &zeros[i].op);
 		file->ops->read(file, (uint64_t)i * BLOCK, got[i], BLOCK, &lens[i], &reads[i].op);
 	}
 	for (int i = N - 1; i >= 0; i--) {

@@ -196,9 +196,10 @@ static bool md_sync(struct disk_file *file, bool hot, struct disk_op *op, enum s
 	return true;
 }
 
-static void md_zero(struct disk_file *file, uint64_t from, uint64_t to, struct disk_op *op)
+static void md_zero(struct disk_file *file, uint64_t from, uint64_t to, bool paced, struct disk_op *op)
 {
 	struct handle *h = handle_of(file);
+	h->m->paced = paced;
 	if (h->f->now.n < to)
 		image_size(&h->f->now, to);
 	memset(h->f->now.p + from, 0, to - from);

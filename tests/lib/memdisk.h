@@ -24,6 +24,7 @@ struct memdisk {
 	enum status open_fails, write_fails, read_fails, sync_fails, remove_fails;
 	unsigned good_writes;
 	bool sync_loses;          /* a sync that fails takes the file back to the last one that went well, as dropped pages do */
+	bool paced;               /* was the last zeroing? */
 	uint64_t reads, loads, writes, syncs; /* calls; loads: the reads by a worker */
 };
 void memdisk_init(struct memdisk *m);

@@ -285,12 +285,13 @@ static enum status sim_sync_now(struct disk_file *base)
 	return sync_wait(f, enter(f->disk, SIM_SYNC));
 }
 
-static void sim_zero(struct disk_file *base, uint64_t from, uint64_t to, struct disk_op *op)
+static void sim_zero(struct disk_file *base, uint64_t from, uint64_t to, bool paced, struct disk_op *op)
 {
 	struct sim_file *f = file_of(base);
 	struct sim_disk *d = f->disk;
 	enum status st = enter(d, SIM_ZERO);
 
+	(void)paced;
 	CHECK(f->writable && from <= to);
 	if (st == ST_OK && !fits(d, f->inode, from, to - from))
 		st = ST_DISK_FULL;

@@ -117,8 +117,8 @@ static void closing_with_ops_under_way_neither_hangs_nor_leaks(void **state)
 	snprintf(path, sizeof(path), "%s/other", f->root);
 	assert_int_equal(disk_posix_open(&d, &f->loop, host_clock(), &f->log.base, path, why, sizeof(why)), ST_OK);
 	assert_int_equal(d->ops->open(d, "x", DISK_CREATE, &file, NULL), ST_OK);
-	d->ops->zero(file, 0, 64 << 20, &ops[0]);
-	d->ops->zero(file, 0, 64 << 20, &ops[1]);
+	d->ops->zero(file, 0, 64 << 20, true, &ops[0]);
+	d->ops->zero(file, 0, 64 << 20, false, &ops[1]);
 	d->ops->sync(file, false, &ops[2], &now);
 	for (int i = 0; i < 3; i++)
 		d->ops->read(file, 0, got[i], sizeof(got[i]), &n[i], &ops[3 + i]);
