@@ -20,24 +20,15 @@
 
 const struct front_kind *front_kind_under_test;
 
-static uint64_t mono(struct clock *c) { return container_of(c, struct front_world, clock)->ns; }
-static int64_t wall(struct clock *c)
-{
-	struct front_world *w = container_of(c, struct front_world, clock);
-
-	return w->wall_ms + (int64_t)(w->ns / MS_NS);
-}
-static const struct clock_ops clock_ops = {mono, wall};
-
 static void random_bytes(void *to, size_t n) { memset(to, 0x5a, n); }
 
 static void open_world(struct front_world *w)
 {
-	struct engine_env env = {&w->clock, &w->disk.disk, &w->prng, &w->log.log};
+	struct engine_env env = {&w->clock.base, &w->disk.disk, &w->prng, &w->log.log};
 
 	if (engine_open(&w->engine, &env, &w->engine_conf, w->why, sizeof(w->why)) != ST_OK)
 		fail_msg("engine_open: %s", w->why);
-	w->env = (struct front_env){.engine = w->engine, .clock = &w->clock, .log = &w->log.log, .conf = &w->conf, .random = random_bytes};
+	w->env = (struct front_env){.engine = w->engine, .clock = &w->clock.base, .log = &w->log.log, .conf = &w->conf, .random = random_bytes};
 	w->kind->start(w);
 }
 
@@ -48,9 +39,7 @@ int front_contract_setup(void **state)
 	w->kind = front_kind_under_test;
 	memdisk_init(&w->disk);
 	testlog_init(&w->log);
-	w->clock.ops = &clock_ops;
-	w->ns = SEC_NS;
-	w->wall_ms = 1700000000000;
+	fake_clock_init(&w->clock);
 	prng_init(&w->prng, 11);
 	engine_conf_default(&w->engine_conf);
 	w->engine_conf.segment_bytes = 4u << 20;
@@ -82,19 +71,34 @@ static void on_closed(void *arg)
 	w->closed = true;
 }
 
+enum front_said front_next_answer(struct front_answers *a, bool closed, unsigned *ret_code)
+{
+	if (a->ok > 0) {
+		a->ok--;
+		return SAID_OK;
+	}
+	if (a->errors > 0) {
+		a->errors--;
+		if (ret_code != NULL)
+			*ret_code = a->code;
+		return SAID_ERROR;
+	}
+	return closed ? SAID_GOODBYE : SAID_NOTHING;
+}
+
 void front_world_run(struct front_world *w, uint64_t ms)
 {
-	uint64_t end = w->ns + ms * MS_NS;
+	uint64_t end = w->clock.ns + ms * MS_NS;
 
 	for (unsigned i = 0; i < 200000 && w->engine != NULL; i++) {
 		w->kind->turn(w);
 		uint64_t due = engine_turn(w->engine);
 		memdisk_run(&w->disk);
-		if (due <= w->ns)
+		if (due <= w->clock.ns)
 			continue;
-		if (w->ns >= end)
+		if (w->clock.ns >= end)
 			return;
-		w->ns = u64_min(u64_min(due, end), w->ns + 50 * MS_NS);
+		w->clock.ns = u64_min(u64_min(due, end), w->clock.ns + 50 * MS_NS);
 	}
 	if (w->engine != NULL)
 		fail_msg("the world does not come to rest");

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "front/front.h"
+#include "tests/lib/fake_clock.h"
 #include "tests/lib/memdisk.h"
 
 struct front_world;
@@ -21,6 +22,12 @@ struct front_peer {
 
 /* How a publish ended, in the terms of every protocol. */
 enum front_said { SAID_NOTHING, SAID_OK, SAID_ERROR, SAID_GOODBYE /* the connection was closed over it */ };
+
+/* What was answered to publishes and not asked for yet, for kinds that count it. */
+struct front_answers {
+	unsigned ok, errors, code; /* the code is the last error's */
+};
+enum front_said front_next_answer(struct front_answers *a, bool closed, unsigned *ret_code);
 
 struct front_kind {
 	const char *name;
@@ -55,10 +62,8 @@ struct front_world {
 	const struct front_kind *kind;
 	struct memdisk disk;
 	struct testlog log;
-	struct clock clock;
+	struct fake_clock clock;
 	struct prng prng;
-	uint64_t ns;
-	int64_t wall_ms;
 	struct engine_conf engine_conf;
 	struct front_conf conf;
 	struct front_env env;

@@ -41,13 +41,13 @@ static struct http_rig *rig(struct front_world *w) { return &((struct http *)w->
 static void start(struct front_world *w)
 {
 	w->front = mem_new(sizeof(struct http));
-	http_rig_attach(rig(w), w->engine, &w->clock, &w->log.log, &w->conf);
+	http_rig_attach(rig(w), w->engine, &w->clock.base, &w->log.log, &w->conf);
 }
 
 static void turn(struct front_world *w)
 {
 	if (rig(w)->api != NULL)
-		http_rig_attached_turn(rig(w), w->ns);
+		http_rig_attached_turn(rig(w), w->clock.ns);
 }
 
 static void drain(struct front_world *w) { http_api_drain(rig(w)->api); }

@@ -26,7 +26,7 @@ struct client {
 	struct front_peer base;
 	struct fake_stream s;
 	bool stalled;
-	unsigned ok, errors, code;
+	struct front_answers answers;
 	uint16_t id;                /* of the last publish */
 	uint16_t last;              /* of the message that was received last; 0: none */
 	struct buf bodies;          /* received and not taken: 2 bytes identifier, 4 length, body */
@@ -51,9 +51,9 @@ static void turn(struct front_world *w)
 {
 	if (world_of(w)->stopped)
 		return;
-	front_mqtt.flush(world_of(w)->front, w->ns);
+	front_mqtt.flush(world_of(w)->front, w->clock.ns);
 	if (!world_of(w)->stopped)
-		front_mqtt.turn(world_of(w)->front, w->ns);
+		front_mqtt.turn(world_of(w)->front, w->clock.ns);
 }
 
 static void drain(struct front_world *w) { front_mqtt.drain(world_of(w)->front); }
@@ -130,10 +130,10 @@ static void publish(struct front_peer *p, const char *topic, struct slice body)
 static void handle(struct client *c, const struct mqtt_packet *p)
 {
 	if (p->type == MQTT_PUBACK && p->reason < MQTT_FAILED) {
-		c->ok++;
+		c->answers.ok++;
 	} else if (p->type == MQTT_PUBACK) {
-		c->errors++;
-		c->code = p->reason;
+		c->answers.errors++;
+		c->answers.code = p->reason;
 	} else if (p->type == MQTT_PUBLISH) {
 		buf_be16(&c->bodies, p->id);
 		buf_be32(&c->bodies, (uint32_t)p->payload.n);
@@ -163,17 +163,7 @@ static enum front_said said(struct front_peer *p, unsigned *ret_code)
 	struct client *c = client_of(p);
 
 	read_packets(c);
-	if (c->ok > 0) {
-		c->ok--;
-		return SAID_OK;
-	}
-	if (c->errors > 0) {
-		c->errors--;
-		if (ret_code != NULL)
-			*ret_code = c->code;
-		return SAID_ERROR;
-	}
-	return c->s.closed ? SAID_GOODBYE : SAID_NOTHING;
+	return front_next_answer(&c->answers, c->s.closed, ret_code);
 }
 
 /* A PUBACK has fewer reasons than there are. */

@@ -31,8 +31,7 @@ struct client {
 	struct front_peer base;
 	struct fake_stream s;
 	bool stalled, pulling;
-	unsigned ok, errors;
-	unsigned code;
+	struct front_answers answers;
 	const char *topic, *group;
 	int64_t next;               /* offset of the next pull; -1: not known yet */
 	struct buf records;         /* pulled and not taken */
@@ -138,10 +137,10 @@ static void handle(struct client *c, const struct wire_cmd *got)
 
 	if (got->opaque == OPAQUE_PUBLISH) {
 		if (got->code == ANS_SUCCESS) {
-			c->ok++;
+			c->answers.ok++;
 		} else {
-			c->errors++;
-			c->code = (unsigned)got->code;
+			c->answers.errors++;
+			c->answers.code = (unsigned)got->code;
 		}
 	} else if (got->opaque == OPAQUE_OFFSET || got->opaque == OPAQUE_MAX) {
 		struct buf b = {0};
@@ -192,17 +191,7 @@ static enum front_said said(struct front_peer *p, unsigned *ret_code)
 	struct client *c = client_of(p);
 
 	read_answers(c);
-	if (c->ok > 0) {
-		c->ok--;
-		return SAID_OK;
-	}
-	if (c->errors > 0) {
-		c->errors--;
-		if (ret_code != NULL)
-			*ret_code = c->code;
-		return SAID_ERROR;
-	}
-	return c->s.closed ? SAID_GOODBYE : SAID_NOTHING;
+	return front_next_answer(&c->answers, c->s.closed, ret_code);
 }
 
 static unsigned code(enum status st) { return front_statuses[st].native; }

@@ -15,14 +15,6 @@
 #include "base/obj.h"
 #include "record/record.h"
 
-static uint64_t mono(struct clock *c) { return container_of(c, struct mrig, clock)->ns; }
-static int64_t wall(struct clock *c)
-{
-	const struct mrig *r = container_of(c, struct mrig, clock);
-
-	return r->wall_ms + (int64_t)(r->ns / MS_NS);
-}
-static const struct clock_ops clock_ops = {mono, wall};
 static struct actor actor = {.front = "test"};
 
 static void random_bytes(void *to, size_t n) { memset(to, 0x5a, n); }
@@ -32,9 +24,7 @@ void mrig_init(struct mrig *r)
 	memset(r, 0, sizeof(*r));
 	memdisk_init(&r->disk);
 	testlog_init(&r->log);
-	r->clock.ops = &clock_ops;
-	r->ns = SEC_NS;
-	r->wall_ms = 1700000000000;
+	fake_clock_init(&r->clock);
 	prng_init(&r->prng, 5);
 	list_init(&r->clients);
 	engine_conf_default(&r->engine_conf);
@@ -54,12 +44,12 @@ void mrig_init(struct mrig *r)
 
 void mrig_open(struct mrig *r)
 {
-	struct engine_env env = {&r->clock, &r->disk.disk, &r->prng, &r->log.log};
+	struct engine_env env = {&r->clock.base, &r->disk.disk, &r->prng, &r->log.log};
 	char why[256] = "";
 
 	if (engine_open(&r->e, &env, &r->engine_conf, why, sizeof(why)) != ST_OK)
 		fail_msg("engine_open: %s", why);
-	r->env = (struct front_env){.engine = r->e, .clock = &r->clock, .log = &r->log.log, .conf = &r->conf, .random = random_bytes};
+	r->env = (struct front_env){.engine = r->e, .clock = &r->clock.base, .log = &r->log.log, .conf = &r->conf, .random = random_bytes};
 	r->front = mem_new(front_mqtt.size);
 	r->stopped = false;
 	assert_int_equal(front_mqtt.start(r->front, &r->env), ST_OK);
@@ -73,7 +63,7 @@ static void step_clients(struct mrig *r)
 		if (!c->s.closed)
 			fake_stream_step(&c->s);
 		if (!c->s.closed)
-			c->s.ops->turn(c->s.conn, r->ns);
+			c->s.ops->turn(c->s.conn, r->clock.ns);
 	}
 }
 
@@ -84,29 +74,29 @@ static uint64_t turn(struct mrig *r)
 
 	step_clients(r);
 	if (!r->stopped)
-		due = front_mqtt.turn(r->front, r->ns);
+		due = front_mqtt.turn(r->front, r->clock.ns);
 	due = u64_min(due, engine_turn(r->e));
 	memdisk_run(&r->disk);
 	if (!r->stopped)
-		due = u64_min(due, front_mqtt.flush(r->front, r->ns));
+		due = u64_min(due, front_mqtt.flush(r->front, r->clock.ns));
 	return due;
 }
 
 void mrig_run(struct mrig *r, uint64_t ms)
 {
-	uint64_t end = r->ns + ms * MS_NS;
+	uint64_t end = r->clock.ns + ms * MS_NS;
 
 	for (unsigned i = 0; i < 500000; i++) {
 		uint64_t due = turn(r);
 		if (r->e == NULL)
 			return;
-		if (due <= r->ns) {
-			r->ns++;
+		if (due <= r->clock.ns) {
+			r->clock.ns++;
 			continue;
 		}
-		if (r->ns >= end)
+		if (r->clock.ns >= end)
 			return;
-		r->ns = u64_min(due, end);
+		r->clock.ns = u64_min(due, end);
 	}
 	fail_msg("the rig does not come to rest");
 }
@@ -209,7 +199,7 @@ static void answered(struct engine_ask *a, enum status st)
 enum status mrig_send(struct mrig *r, const char *topic, const char *props, const char *body)
 {
 	struct engine_send q = {.msg = {.topic = slice_str(topic), .body = slice_str(body), .props = slice_str(props), .queue = -1, .max_reconsume = -1,
-		.born_ms = wall(&r->clock)}, .default_topic = SLICE_LIT("TBW102"), .default_queues = 4};
+		.born_ms = clock_wall_ms(&r->clock.base)}, .default_topic = SLICE_LIT("TBW102"), .default_queues = 4};
 
 	ASK(r, engine_send, &q);
 	return q.ask.status;

@@ -12,15 +12,14 @@
 #include "front/mqtt/mqtt.h"
 #include "front/mqtt/codec.h"
 #include "tests/lib/fake_stream.h"
+#include "tests/lib/fake_clock.h"
 #include "tests/lib/memdisk.h"
 #include "tests/lib/mqtt_text.h"
 
 struct mrig {
 	struct memdisk disk;
 	struct testlog log;
-	struct clock clock;
-	uint64_t ns;
-	int64_t wall_ms;
+	struct fake_clock clock;
 	struct prng prng;
 	struct engine_conf engine_conf;
 	struct front_conf conf;

@@ -268,8 +268,8 @@ void *ws_front(struct front_world *w) { return ((struct ws_rig *)w->front)->fron
 
 static void turn(struct front_world *w)
 {
-	front_websocket.turn(ws_front(w), w->ns);
-	front_websocket.flush(ws_front(w), w->ns);
+	front_websocket.turn(ws_front(w), w->clock.ns);
+	front_websocket.flush(ws_front(w), w->clock.ns);
 }
 
 static void drain(struct front_world *w) { front_websocket.drain(ws_front(w)); }
@@ -308,10 +308,10 @@ static bool read_on(struct ws_client *c, struct buf *body)
 	while ((j = ws_next(c)) != NULL) {
 		const char *type = ws_text(j, "type");
 		if (strcmp(type, "published") == 0) {
-			c->published++;
+			c->answers.ok++;
 		} else if (strcmp(type, "error") == 0) {
-			c->errors++;
-			c->error_status = (unsigned)ws_number(j, "status");
+			c->answers.errors++;
+			c->answers.code = (unsigned)ws_number(j, "status");
 		} else if (strcmp(type, "message") == 0 && body != NULL) {
 			const json_t *v = json_object_get(j, "body");
 			buf_put(body, json_string_value(v), json_string_length(v));
@@ -327,17 +327,7 @@ static enum front_said said(struct front_peer *p, unsigned *ret_code)
 	struct ws_client *c = client_of(p);
 
 	(void)read_on(c, NULL);
-	if (c->published > 0) {
-		c->published--;
-		return SAID_OK;
-	}
-	if (c->errors > 0) {
-		c->errors--;
-		if (ret_code != NULL)
-			*ret_code = c->error_status;
-		return SAID_ERROR;
-	}
-	return c->closed ? SAID_GOODBYE : SAID_NOTHING;
+	return front_next_answer(&c->answers, c->closed, ret_code);
 }
 
 static unsigned code(enum status st) { return front_statuses[st].http; }

@@ -31,7 +31,7 @@ struct ws_client {
 	char reason[160];
 	json_t *got;           /* the last one read */
 	char text[512];        /* and its beginning */
-	unsigned published, errors, error_status;
+	struct front_answers answers;
 	uint64_t seq;          /* of the message received last */
 };
 

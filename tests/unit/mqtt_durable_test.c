@@ -373,7 +373,7 @@ static void a_read_that_outlives_its_session_wakes_nobody(void **state)
 	uint64_t pulls = mrig_number(&rig, "catchUpReads");
 	for (uint16_t id = 1; id <= 16; id++)
 		mclient_ack(&s, id);
-	front_mqtt.turn(rig.front, rig.ns);
+	front_mqtt.turn(rig.front, rig.clock.ns);
 	assert_int_equal(mrig_number(&rig, "catchUpReads"), pulls + 1);
 	mclient_close(&s); /* before the read is answered */
 	mrig_run(&rig, 2000);

@@ -67,16 +67,16 @@ static void all_came(const bool got[], unsigned n)
 
 static void one_turn(void)
 {
-	rig.ns += MS_NS / 10;
+	rig.clock.ns += MS_NS / 10;
 	LIST_EACH_SAFE(&rig.clients, n, next) {
 		struct mclient *c = container_of(n, struct mclient, link);
 		if (!c->s.closed)
 			fake_stream_step(&c->s);
 	}
-	front_mqtt.turn(rig.front, rig.ns);
+	front_mqtt.turn(rig.front, rig.clock.ns);
 	engine_turn(rig.e);
 	memdisk_run(&rig.disk);
-	front_mqtt.flush(rig.front, rig.ns);
+	front_mqtt.flush(rig.front, rig.clock.ns);
 }
 
 /* The new connection comes 'when' turns after the messages. */
@@ -270,14 +270,14 @@ static void who_is_silent_after_connect_has_a_deadline(void **state)
 	MQTT_SET(&packet.props, SESSION_EXPIRY, session_expiry, 1000);
 	mclient_open(&rig, &s, 5);
 	mclient_put(&s, &packet);
-	for (uint64_t due = rig.ns; !s.s.closed && rig.ns < 100 * SEC_NS;) {
-		if (rig.ns >= due && !s.s.close_asked)
-			due = s.s.ops->turn(s.s.conn, rig.ns);
-		rig.ns += SEC_NS / 10;
-		front_mqtt.turn(rig.front, rig.ns);
+	for (uint64_t due = rig.clock.ns; !s.s.closed && rig.clock.ns < 100 * SEC_NS;) {
+		if (rig.clock.ns >= due && !s.s.close_asked)
+			due = s.s.ops->turn(s.s.conn, rig.clock.ns);
+		rig.clock.ns += SEC_NS / 10;
+		front_mqtt.turn(rig.front, rig.clock.ns);
 		engine_turn(rig.e);
 		memdisk_run(&rig.disk);
-		front_mqtt.flush(rig.front, rig.ns);
+		front_mqtt.flush(rig.front, rig.clock.ns);
 		fake_stream_step(&s.s);
 	}
 	assert_true(s.s.closed);

@@ -18,23 +18,14 @@
 #include "base/mem.h"
 #include "base/obj.h"
 #include "namesrv/namesrv.h"
+#include "tests/lib/fake_clock.h"
 #include "tests/lib/fake_stream.h"
+#include "tests/lib/memdisk.h"
 #include "wire/codes.h"
 #include "wire/frame.h"
 
-static uint64_t now_ns;
-static uint64_t fake_mono(struct clock *c) { (void)c; return now_ns; }
-static int64_t fake_wall(struct clock *c) { (void)c; return 1700000000000 + (int64_t)(now_ns / MS_NS); }
-static const struct clock_ops clock_ops = {fake_mono, fake_wall};
-static struct clock fake_clock = {&clock_ops};
-
-static void no_line(struct log *l, enum log_level level, const char *area, const char *line)
-{
-	(void)l; (void)level; (void)area;
-	assert_non_null(line);
-}
-static const struct log_ops log_ops = {no_line};
-static struct log fake_log = {&log_ops, LOG_TRACE};
+static struct fake_clock now;
+static struct testlog lines;
 
 static struct namesrv *ns;
 static struct namesrv_conf conf;
@@ -56,7 +47,7 @@ static bool kv_changed(void *arg, struct slice text)
 
 static void start(void)
 {
-	struct namesrv_env env = {&fake_clock, &fake_log, kv_changed, &kept};
+	struct namesrv_env env = {&now.base, &lines.log, kv_changed, &kept};
 	ns = namesrv_open(&env, &conf);
 	fake_stream_open(&client, &namesrv_stream, ns, "127.0.0.1:40000");
 }
@@ -64,7 +55,10 @@ static void start(void)
 static int setup(void **state)
 {
 	(void)state;
-	now_ns = 5 * SEC_NS;
+	fake_clock_init(&now);
+	now.ns = 5 * SEC_NS;
+	testlog_init(&lines);
+	lines.log.level = LOG_TRACE;
 	keep_fails = false;
 	namesrv_conf_default(&conf);
 	start();
@@ -255,29 +249,29 @@ static void silence_expires_after_120_seconds(void **state)
 {
 	(void)state;
 	struct fake_stream other;
-	uint64_t start_ns = now_ns;
+	uint64_t start_ns = now.ns;
 	fake_stream_open(&other, &namesrv_stream, ns, "127.0.0.1:40001");
 	assert_int_equal(reg(&other, "c", "b", "0", "10.0.0.1:10911", 2), 0);
 	assert_true(namesrv_turn(ns) == start_ns + 120 * SEC_NS);
-	now_ns = start_ns + 119 * SEC_NS;
+	now.ns = start_ns + 119 * SEC_NS;
 	assert_int_equal(ask_on(&other, REQ_BROKER_HEARTBEAT, FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911",
 		"clusterName", "c"), slice_of(NULL, 0)), 0);
 	assert_true(namesrv_turn(ns) == start_ns + 239 * SEC_NS);
-	now_ns = start_ns + 238 * SEC_NS;
+	now.ns = start_ns + 238 * SEC_NS;
 	namesrv_turn(ns);
 	assert_int_equal(route_of("T0"), 0);
-	now_ns = start_ns + 239 * SEC_NS;
+	now.ns = start_ns + 239 * SEC_NS;
 	assert_int_equal(namesrv_turn(ns), NEVER);
 	assert_int_equal(route_of("T0"), 17);
 	/* A registration may name its own time, within bounds. */
 	assert_int_equal(ask_on(&other, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1:1", "clusterName",
 		"c", "haServerAddr", "", "brokerId", "0",
 	                 "heartbeatTimeoutMillis", "5000"), slice_of(NULL, 0)), 0);
-	assert_true(namesrv_turn(ns) == now_ns + 5 * SEC_NS);
+	assert_true(namesrv_turn(ns) == now.ns + 5 * SEC_NS);
 	assert_int_equal(ask_on(&other, REQ_REGISTER_BROKER, FIELDS("brokerName", "b", "brokerAddr", "1:1", "clusterName",
 		"c", "haServerAddr", "", "brokerId", "0",
 	                 "heartbeatTimeoutMillis", "99999999999"), slice_of(NULL, 0)), 0);
-	assert_true(namesrv_turn(ns) == now_ns + 3600 * SEC_NS);
+	assert_true(namesrv_turn(ns) == now.ns + 3600 * SEC_NS);
 	fake_stream_fini(&other);
 }
 
@@ -315,12 +309,12 @@ static void data_versions_are_compared(void **state)
 	(void)state;
 	const char *const *who = FIELDS("brokerName", "b", "brokerAddr", "10.0.0.1:10911", "clusterName", "c", "brokerId",
 		"0");
-	uint64_t start_ns = now_ns;
+	uint64_t start_ns = now.ns;
 	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("{\"counter\":2,\"timestamp\":5}")), 0);
 	assert_field("changed", "true");
 	assert_int_equal(ans.body.n, 0);
 	assert_int_equal(reg(&client, "c", "b", "0", "10.0.0.1:10911", 2), 0);
-	now_ns += SEC_NS;
+	now.ns += SEC_NS;
 	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("{\"counter\":3,\"timestamp\":5}")), 0);
 	assert_field("changed", "true");
 	assert_body("{\"counter\":2,\"stateVersion\":0,\"timestamp\":5}");
@@ -328,7 +322,7 @@ static void data_versions_are_compared(void **state)
 	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("{\"counter\":2,\"stateVersion\":0,"
 		"\"timestamp\":5}")), 0);
 	assert_field("changed", "false");
-	assert_true(namesrv_turn(ns) == now_ns + 120 * SEC_NS); /* an unchanged one is a sign of life */
+	assert_true(namesrv_turn(ns) == now.ns + 120 * SEC_NS); /* an unchanged one is a sign of life */
 	assert_int_equal(ask_on(&client, REQ_QUERY_DATA_VERSION, who, SLICE_LIT("[")), 1);
 }
 
@@ -467,7 +461,7 @@ static void settings_change_all_or_none(void **state)
 		SLICE_LIT("enableAllTopicList=false\nbrokerExpireMillis=60000")), 0);
 	assert_int_equal(ask(REQ_GET_ALL_TOPIC_LIST_FROM_NAMESERVER, NULL), 1);
 	assert_int_equal(reg(&client, "c", "b", "0", "10.0.0.1:10911", 2), 0);
-	assert_true(namesrv_turn(ns) == now_ns + 60 * SEC_NS);
+	assert_true(namesrv_turn(ns) == now.ns + 60 * SEC_NS);
 	(void)state;
 }
 
@@ -567,13 +561,13 @@ static void a_peer_that_does_not_read_is_not_served_further(void **state)
 static void idle_connections_are_closed(void **state)
 {
 	(void)state;
-	uint64_t start_ns = now_ns;
-	assert_true(namesrv_stream.turn(client.conn, now_ns) == start_ns + 120 * SEC_NS);
-	now_ns += 100 * SEC_NS;
+	uint64_t start_ns = now.ns;
+	assert_true(namesrv_stream.turn(client.conn, now.ns) == start_ns + 120 * SEC_NS);
+	now.ns += 100 * SEC_NS;
 	assert_int_equal(route_of("T"), 17);
-	assert_true(namesrv_stream.turn(client.conn, now_ns) == now_ns + 120 * SEC_NS);
-	now_ns += 120 * SEC_NS;
-	assert_int_equal(namesrv_stream.turn(client.conn, now_ns), NEVER);
+	assert_true(namesrv_stream.turn(client.conn, now.ns) == now.ns + 120 * SEC_NS);
+	now.ns += 120 * SEC_NS;
+	assert_int_equal(namesrv_stream.turn(client.conn, now.ns), NEVER);
 	assert_true(client.close_asked);
 	assert_string_equal(client.reason, "0 idle");
 }

@@ -16,22 +16,13 @@
 #include "base/obj.h"
 #include "namesrv/namesrv.h"
 #include "namesrv/registrar.h"
+#include "tests/lib/fake_clock.h"
+#include "tests/lib/memdisk.h"
 #include "wire/codes.h"
 #include "wire/frame.h"
 
-static uint64_t now_ns;
-static uint64_t fake_mono(struct clock *c) { (void)c; return now_ns; }
-static int64_t fake_wall(struct clock *c) { (void)c; return 1700000000000 + (int64_t)(now_ns / MS_NS); }
-static const struct clock_ops clock_ops = {fake_mono, fake_wall};
-static struct clock fake_clock = {&clock_ops};
-
-static void no_line(struct log *l, enum log_level level, const char *area, const char *line)
-{
-	(void)l; (void)level; (void)area;
-	assert_non_null(line);
-}
-static const struct log_ops log_ops = {no_line};
-static struct log fake_log = {&log_ops, LOG_TRACE};
+static struct fake_clock now;
+static struct testlog lines;
 
 /* ---- A network of one registrar and some name servers ------------------------------------------------------------ */
 
@@ -225,18 +216,18 @@ static void run_to(uint64_t until)
 		uint64_t next = registrar_turn(r);
 		step();
 		next = u64_min(next, due);
-		if (next <= now_ns)
-			next = now_ns + MS_NS;
+		if (next <= now.ns)
+			next = now.ns + MS_NS;
 		if (next > until)
 			break;
-		now_ns = next;
+		now.ns = next;
 	}
-	now_ns = until;
+	now.ns = until;
 }
 
 static void server_up(unsigned i)
 {
-	struct namesrv_env env = {&fake_clock, &fake_log, NULL, NULL};
+	struct namesrv_env env = {&now.base, &lines.log, NULL, NULL};
 	struct namesrv_conf conf;
 	namesrv_conf_default(&conf);
 	servers[i].ns = namesrv_open(&env, &conf);
@@ -259,7 +250,7 @@ static void topic(const char *name)
 
 static void start(const char *list)
 {
-	struct registrar_env env = {&fake_clock, &fake_log, &net};
+	struct registrar_env env = {&now.base, &lines.log, &net};
 	struct registrar_conf conf;
 	char why[80];
 	registrar_conf_default(&conf);
@@ -299,7 +290,9 @@ static bool knows(unsigned server, const char *name)
 static int setup(void **state)
 {
 	(void)state;
-	now_ns = SEC_NS;
+	fake_clock_init(&now);
+	testlog_init(&lines);
+	lines.log.level = LOG_TRACE;
 	memset(servers, 0, sizeof(servers));
 	memset(links, 0, sizeof(links));
 	n_calls = cancelled = 0;
@@ -316,7 +309,7 @@ static int teardown(void **state)
 		for (int i = 0; i < 10 && !is_closed; i++) {
 			registrar_turn(r);
 			step();
-			now_ns += SEC_NS;
+			now.ns += SEC_NS;
 		}
 		assert_true(is_closed);
 	}
@@ -334,7 +327,7 @@ static void everything_is_said_at_once_again_and_every_30_seconds(void **state)
 	server_up(0);
 	server_up(1);
 	start("ns0:9876;ns1:9876");
-	run_to(now_ns + SEC_NS);
+	run_to(now.ns + SEC_NS);
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(servers[i].registers, 1);
 		assert_int_equal(servers[i].topics, 2);
@@ -367,7 +360,7 @@ static void a_change_goes_at_once_and_those_right_after_it_together(void **state
 	assert_int_equal(servers[0].topics, 2);
 	assert_true(knows(0, "B") && knows(0, "E"));
 	assert_int_equal(registrar_known(r), registrar_said(r));
-	uint64_t at = now_ns;
+	uint64_t at = now.ns;
 	run_to(at + 50 * MS_NS);
 	topic("C");
 	topic("B");
@@ -389,7 +382,7 @@ static void a_change_goes_at_once_and_those_right_after_it_together(void **state
 	assert_int_equal(servers[0].topics, 1);
 	registrar_topic_drop(r, SLICE_LIT("D"));
 	registrar_topic_drop(r, SLICE_LIT("never was"));
-	run_to(now_ns + 500 * MS_NS);
+	run_to(now.ns + 500 * MS_NS);
 	assert_int_equal(servers[0].registers, 4);
 	run_to(12 * SEC_NS);
 	assert_int_equal(servers[0].registers, 5);
@@ -405,11 +398,11 @@ static void only_connected_servers_are_waited_for(void **state)
 	run_to(2 * SEC_NS);
 	topic("B");
 	assert_true(registrar_known(r) < registrar_said(r));
-	run_to(now_ns + SEC_NS);
+	run_to(now.ns + SEC_NS);
 	assert_true(registrar_known(r) >= registrar_said(r));
 	servers[0].mute = true;
 	topic("C");
-	run_to(now_ns + SEC_NS);
+	run_to(now.ns + SEC_NS);
 	assert_true(registrar_known(r) < registrar_said(r));
 	server_down(0);
 	assert_true(registrar_known(r) == UINT64_MAX);
@@ -423,7 +416,7 @@ static void a_refused_change_makes_everything_be_said_again(void **state)
 	run_to(2 * SEC_NS);
 	servers[0].refuse = 1;
 	topic("B");
-	run_to(now_ns + 200 * MS_NS);
+	run_to(now.ns + 200 * MS_NS);
 	assert_int_equal(servers[0].registers, 3);
 	assert_int_equal(servers[0].topics, 3);
 	assert_true(knows(0, "B"));
@@ -432,9 +425,9 @@ static void a_refused_change_makes_everything_be_said_again(void **state)
 	run_to(SEC_NS + 32 * SEC_NS);
 	assert_int_equal(servers[0].registers, 4);
 	topic("C");
-	run_to(now_ns + SEC_NS);
+	run_to(now.ns + SEC_NS);
 	assert_int_equal(servers[0].registers, 4);
-	run_to(now_ns + 30 * SEC_NS);
+	run_to(now.ns + 30 * SEC_NS);
 	assert_true(knows(0, "C"));
 }
 
@@ -449,18 +442,18 @@ static void a_server_that_was_away_hears_everything_when_it_is_back(void **state
 	assert_true(servers[1].dials >= 1);
 	server_down(0);
 	server_up(1);
-	run_to(now_ns + 3 * SEC_NS);
+	run_to(now.ns + 3 * SEC_NS);
 	assert_true(knows(1, "A"));
 	topic("B");
-	run_to(now_ns + SEC_NS);
+	run_to(now.ns + SEC_NS);
 	assert_true(knows(1, "B"));
 	server_up(0);
-	run_to(now_ns + 6 * SEC_NS);
+	run_to(now.ns + 6 * SEC_NS);
 	assert_true(knows(0, "B"));
 	/* The pauses grow: a server that is down for long is not asked every second. */
 	server_down(1);
 	unsigned before = servers[1].dials;
-	run_to(now_ns + 300 * SEC_NS);
+	run_to(now.ns + 300 * SEC_NS);
 	assert_in_range(servers[1].dials - before, 55, 65);
 	assert_true(knows(0, "A"));
 }
@@ -510,9 +503,9 @@ static void closing_does_not_wait_for_ever(void **state)
 	registrar_close(r, on_closed, &is_closed);
 	uint64_t due = registrar_turn(r);
 	step();
-	assert_true(due == now_ns + 3 * SEC_NS);
+	assert_true(due == now.ns + 3 * SEC_NS);
 	assert_false(is_closed);
-	now_ns = due;
+	now.ns = due;
 	registrar_turn(r);
 	step();
 	assert_false(is_closed);
@@ -552,7 +545,7 @@ static void many_topics_go_out_packed(void **state)
 
 static void lists_of_servers(void **state)
 {
-	struct registrar_env env = {&fake_clock, &fake_log, &net};
+	struct registrar_env env = {&now.base, &lines.log, &net};
 	struct registrar_conf conf;
 	static const char *const bad[] = {"ns0", "ns0:", ":9876", "ns0:0", "ns0:70000", "ns0:x", "a:1;b", "[]:1x"};
 	static const char *const good[] = {"", ";", "ns0:1", " ns0:1 ; ns1:2 ;", "[::1]:9876"};

@@ -396,7 +396,7 @@ static void test_from_time(void **state)
 	make_topic(w, "t", 3);
 	publish_numbers(p, "t", 0, 6);
 	front_world_run(w, 5000);
-	long long middle = (long long)clock_wall_ms(&w->clock) - 2000;
+	long long middle = (long long)clock_wall_ms(&w->clock.base) - 2000;
 	publish_numbers(p, "t", 6, 12);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"t\",\"from\":%lld,\"credit\":100}", middle);
 	json_t *j = ws_expect(c, "subscribed");
@@ -595,12 +595,12 @@ static void test_nack(void **state)
 	publish(p, "t", "one");
 	join(c, "workers", 4);
 	expect_body(c, "g", "one");
-	uint64_t before = w->ns;
+	uint64_t before = w->clock.ns;
 	ws_say(c, "{\"type\":\"nack\",\"sub\":\"g\",\"seq\":1,\"delay\":\"3s\"}");
 	j = ws_expect(c, "message");
 	assert_int_equal(ws_number(j, "attempt"), 2);
 	assert_int_equal(ws_number(j, "seq"), 2);
-	assert_true(w->ns - before >= 3 * SEC_NS);
+	assert_true(w->clock.ns - before >= 3 * SEC_NS);
 	ws_say(c, "{\"type\":\"nack\",\"id\":\"x\",\"sub\":\"g\",\"seq\":2,\"reject\":true}");
 	ws_expect(c, "settled");
 	ws_expect_nothing(c, 60000);
