@@ -10,6 +10,7 @@ make=${MAKE:-make}
 jobs=${JOBS:-$(nproc)}
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
+trap 'exit 130' INT TERM HUP
 began=$(date +%s)
 
 # step NAME COMMAND...
@@ -37,9 +38,9 @@ step() {
 
 # Ten thousand crashes of the released code; a slice under the sanitizers; and a disk that lies about its syncs, which has to be found out.
 sims() {
-	timeout -k 5 "${SIM_LIMIT:-300}" build/release/sim --seed "${SEED:-1}" --crashes "${CRASHES:-10000}" --steps 200 || return 1
-	timeout -k 5 "${SIM_LIMIT:-300}" build/asan/sim 1-60 || return 1
-	if timeout -k 5 60 build/release/sim --seed 1 --crashes 60 --lying-sync; then
+	timeout -k 5 "${SIM_LIMIT:-900}" build/release/sim --seed "${SEED:-1}" --crashes "${CRASHES:-10000}" --steps 200 || return 1
+	timeout -k 5 "${SIM_LIMIT:-900}" build/asan/sim 1-60 || return 1
+	if timeout -k 5 "${SIM_LIMIT:-900}" build/release/sim --seed 1 --crashes 60 --lying-sync; then
 		echo "a lying disk was not found out"
 		return 1
 	fi

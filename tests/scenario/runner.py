@@ -57,6 +57,8 @@ def run(doc, cases):
             os.makedirs(folder)
             if run_one(case, "%s.%s" % (script, label(case)), folder):
                 passed += 1
+                if not options.keep:
+                    shutil.rmtree(folder, ignore_errors=True)  # at once: temporary files may lie in memory
             else:
                 failed += 1
     finally:

@@ -34,12 +34,15 @@ class Broken(Exception):
 
 
 _running = set()  # processes that end with this one
+_apaches = set()  # brokers of Apache's, likewise
 _guards = {}      # first port -> the bound socket of a span that was given away
 
 
 def _end_all(*_):
     for process in list(_running):
         process.kill()
+    for apache in list(_apaches):
+        apache.stop()
 
 
 def _told_to_end(number, _frame):
@@ -47,6 +50,9 @@ def _told_to_end(number, _frame):
     sys.exit(128 + number)
 
 
+# Programs that tests run ask this machine, whatever stands between it and the others.
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(filter(None, ("127.0.0.1,localhost", os.environ.get(_name))))
 atexit.register(_end_all)
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGTERM, _told_to_end)
@@ -155,7 +161,8 @@ class Gantry:
         return "127.0.0.1:%d" % self.ns_port
 
     def command(self, **more):
-        settings = {"listenPort": self.port, "namesrvPort": self.ns_port, "httpPort": self.http_port, "mqttPort": self.mqtt_port,
+        # Where temporary files lie there may be less free than a whole segment of the log.
+        settings = {"diskReserve": "64m", "listenPort": self.port, "namesrvPort": self.ns_port, "httpPort": self.http_port, "mqttPort": self.mqtt_port,
                     "websocketPort": self.ws_port, "httpsPort": self.https_port}
         settings.update(self.settings)
         settings.update(more)
@@ -253,7 +260,10 @@ class Apache:
         self.flush = self.settings.pop("flushDiskType", "SYNC_FLUSH")
         # Its protection against load does not suit a machine that runs many clients on two cores.
         self.settings.setdefault("brokerFastFailureEnable", "false")
+        self.settings.setdefault("osPageCacheBusyTimeOutMills", "60000")
+        self.settings.setdefault("diskMaxUsedSpaceRatio", "95")
         os.makedirs(self.folder, exist_ok=True)
+        _apaches.add(self)
 
     @property
     def ns(self):

@@ -25,7 +25,7 @@ NODE_WS = "ws@8.18.0"
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SMALL = {"mappedFileSizeCommitLog": "16m", "aheadBytes": "8m", "unsyncedBytes": "8m", "blockBytes": "64k", "websocketMaxMessage": "1m",
-         "maxMessageSize": "524288", "websocketMaxConnections": "64"}
+         "maxMessageSize": "524288", "websocketMaxConnections": "64", "stallTime": "20m"}
 LIMIT_S = 60
 STOP_LIMIT_S = 20
 
