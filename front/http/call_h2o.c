@@ -45,6 +45,7 @@ static void forgotten(void *tag)
 	c->head = NULL;
 	c->flying_now = false;
 	conn_hold(c, 0);
+	conn_hold_stream(c, 0);
 	list_remove(&c->dirty);
 	list_remove(&c->suspect);
 	h2o_socket_dont_read(c->sock, 0);
@@ -203,7 +204,7 @@ static void sent(h2o_generator_t *g, h2o_req_t *req)
 	c->flown += c->flight;
 	c->call.unsent -= c->flight < c->call.unsent ? c->flight : c->call.unsent;
 	if (c->streaming)
-		conn_hold(c, c->held_before + c->call.unsent);
+		conn_hold_stream(c, c->call.unsent);
 	conn_enter(c, CONN_CALL);
 	if (c->flown < c->flying.n || c->queue.n > 0 || c->finished) {
 		send_more(c);
@@ -263,7 +264,6 @@ static void stream_begin(struct http_call *call, unsigned status, struct slice h
 
 	begin(c, status, headers, SIZE_MAX);
 	c->streaming = true;
-	c->held_before = c->held;
 	/* Without chunks only the connection's end can end it. */
 	if (c->parsed.http10)
 		c->req->http1_is_persistent = 0;
@@ -291,7 +291,7 @@ static void stream_write(struct http_call *call, const struct piece *v, unsigned
 		buf_slice(&c->queue, v[i].bytes);
 		c->call.unsent += v[i].bytes.n;
 	}
-	conn_hold(c, c->held_before + c->call.unsent);
+	conn_hold_stream(c, c->call.unsent);
 	mark_dirty(c);
 }
 
@@ -307,12 +307,14 @@ static void stream_end(struct http_call *call)
 static bool room(struct http_call *call, size_t n)
 {
 	struct conn *c = answering(call);
-	size_t before = c->held;
+	size_t before = c->streaming ? c->held_stream : c->held;
+	bool fits = c->streaming ? conn_hold_stream(c, c->call.unsent + n) : conn_hold(c, before + n);
 
-	if (conn_hold(c, (c->streaming ? c->held_before + c->call.unsent : before) + n))
-		return true;
-	conn_hold(c, before);
-	return false;
+	if (!fits && c->streaming)
+		conn_hold_stream(c, before);
+	else if (!fits)
+		conn_hold(c, before);
+	return fits;
 }
 
 void call_flush_all(struct http *f)

@@ -92,8 +92,8 @@ struct conn {
 	struct http_call call;
 	h2o_generator_t generator;
 	bool begun;               /* the library has the answer's head */
-	bool streaming;           /* a stream: 'held' follows what is unsent */
-	size_t held_before;       /* bytes of the request */
+	bool streaming;
+	size_t held_stream;       /* bytes of it in front->held_streams: what is unsent, and what it was promised room for */
 	bool finished;            /* the interface has said its last word, or was told that the caller is gone */
 	bool stirred;             /* something happened on the socket while the answer was on its way */
 	bool flying_now;          /* the library has bytes that it did not confirm */
@@ -117,7 +117,9 @@ struct http {
 	struct engine_port *port;
 	struct http_api *api;
 	size_t max_header;
-	size_t held, max_held;    /* bytes of requests that are not answered, and of large answers */
+	size_t held;              /* bytes of requests that are not answered, and of large answers */
+	size_t held_streams;      /* of streams: their slow readers take nothing from those who send */
+	size_t max_held;          /* of either */
 	uint64_t request_ns, stall_ns;
 	/* The library's. */
 	h2o_globalconf_t config;
@@ -170,6 +172,8 @@ void conn_kill(struct conn *c);
 void conn_enter(struct conn *c, enum conn_state state);
 /* Counts how many bytes of requests a connection holds now. False: all together hold too many. */
 bool conn_hold(struct conn *c, size_t n);
+/* The same for a stream's bytes, which are counted by themselves. */
+bool conn_hold_stream(struct conn *c, size_t n);
 void conn_bury(struct http *f);
 size_t conn_count(const struct http *f);
 

@@ -32,6 +32,14 @@ bool conn_hold(struct conn *c, size_t n)
 	return n <= SMALL_BODY || c->front->held <= c->front->max_held;
 }
 
+bool conn_hold_stream(struct conn *c, size_t n)
+{
+	c->front->held_streams += n;
+	c->front->held_streams -= c->held_stream;
+	c->held_stream = n;
+	return n <= SMALL_BODY || c->front->held_streams <= c->front->max_held;
+}
+
 /* ---- Closing --------------------------------------------------------------------------------------------------------------------- */
 
 /* The socket is closed. It may happen inside of a function that still has the connection at hand: it is freed later. */
@@ -43,6 +51,7 @@ static void closed(void *arg)
 	CHECK(c->req == NULL);
 	c->sock = NULL;
 	conn_hold(c, 0);
+	conn_hold_stream(c, 0);
 	list_remove(&c->link);
 	list_remove(&c->arming);
 	list_remove(&c->dirty);

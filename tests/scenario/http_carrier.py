@@ -835,8 +835,38 @@ def slow_streams(folder):
         return "%d KiB" % (got >> 10)
 
 
+def large_events(folder):
+    """Large events that nobody takes cost so much and no more, take no room from those who send, and come when they are read."""
+    with serving(folder) as srv:
+        works(srv, "large events")
+        readers = []
+        for _ in range(40):
+            s = connect(srv.http_port, 4096)
+            s.sendall(b"GET /v1/topics/neighbour/messages HTTP/1.1\r\n" + HOST + b"Accept: text/event-stream\r\n\r\n")
+            readers.append(s)
+        wait_for(lambda: metric(srv, "gantry_http_streams") == 40, "the streams do not begin")
+        before = rss(srv)
+        large = b"x" * 3000000
+        for i in range(8):
+            status, _, text = ask(srv, post("/v1/topics/neighbour/messages", large))
+            check(status == 201, "message %d was refused: %r" % (i, text[:300]))
+        grew = (rss(srv) - before) >> 20
+        check(grew < 350, "it grew by %d MiB" % grew)
+        for s in readers[1:]:
+            s.close()
+        readers[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        readers[0].settimeout(LIMIT_S)
+        tail, seen = b"", 0
+        while seen < 8:
+            tail += readers[0].recv(1 << 20)
+            seen += tail.count(b"event: message")
+            tail = tail[-13:] if b"event: message" not in tail[-14:] else b""
+        readers[0].close()
+        return "%d MiB" % grew
+
+
 CASES = [refusals, accepted, framing, pipelining, expect_100, limits, many_bodies, connections, slow_callers, hang_up, only_http_1, tls, stop_while_busy,
-         malformed_memory, stalled_streams, slow_streams]
+         malformed_memory, stalled_streams, slow_streams, large_events]
 
 
 if __name__ == "__main__":
