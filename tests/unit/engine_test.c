@@ -239,6 +239,116 @@ static void test_parked_survives(void **state)
 	buf_fini(&r.bytes);
 }
 
+static void batch_put(struct buf *b, int32_t flag, struct slice body, const char *props)
+{
+	buf_be32(b, (uint32_t)(22 + body.n + strlen(props)));
+	buf_be32(b, 0);
+	buf_be32(b, 0);
+	buf_be32(b, (uint32_t)flag);
+	buf_be32(b, (uint32_t)body.n);
+	buf_slice(b, body);
+	buf_be16(b, (uint16_t)strlen(props));
+	buf_str(b, props);
+}
+
+/* Sends and empties it. */
+static enum status send_batch(struct rig *w, struct buf *b, const char *props, struct answer *r)
+{
+	memset(r, 0, sizeof *r);
+	r->u.send = (struct engine_send){.ask = {.done = on_done}, .batch = true,
+		.msg = {.topic = SLICE_LIT("orders"), .body = buf_view(b), .props = slice_str(props), .max_reconsume = -1}};
+	engine_send(w->e, &r->u.send);
+	enum status st = finish(w, r);
+	buf_reset(b);
+	return st;
+}
+
+static void test_a_batch_is_so_many_messages(void **state)
+{
+	struct rig *w = *state;
+	struct answer r;
+	struct buf b = {0};
+	struct slice v;
+	rig_open(w);
+	assert_int_equal(put_topic(w, "orders", 1), ST_OK);
+	batch_put(&b, 0, SLICE_LIT("a"), "TAGS\1TagA\2");
+	batch_put(&b, 7, SLICE_LIT("b"), "");
+	batch_put(&b, 0, SLICE_LIT("c"), "UNIQ_KEY\1U3\2");
+	assert_int_equal(send_batch(w, &b, "", &r), ST_OK);
+	assert_int_equal(r.u.send.count, 3);
+	assert_int_equal(r.u.send.offset, 0);
+	assert_true(r.u.send.durable);
+	uint64_t *positions = r.u.send.positions;
+	assert_int_equal(positions[0], r.u.send.position);
+	assert_int_equal(pull(w, "orders", 0, 0, &r), ST_OK);
+	assert_int_equal(r.u.pull.count, 3);
+	struct slice rest = buf_view(&r.bytes);
+	for (uint64_t i = 0; i < 3; i++) {
+		struct record rec;
+		assert_int_equal(record_decode(rest, &rec), ST_OK);
+		assert_int_equal(rec.queue_offset, i);
+		assert_int_equal(rec.position, positions[i]);
+		assert_true(slice_eq_str(rec.body, (const char *[]){"a", "b", "c"}[i]));
+		assert_int_equal(rec.flag, i == 1 ? 7 : 0);
+		assert_true(props_get(rec.props, SLICE_LIT("UNIQ_KEY"), &v)); /* who brings none gets one */
+		assert_int_equal(slice_eq_str(v, "U3"), i == 2);
+		rest = slice_skip(rest, rec.size);
+	}
+	buf_fini(&r.bytes);
+	assert_int_equal(send_props(w, "orders", 0, SLICE_LIT("d"), "", &r), ST_OK);
+	assert_int_equal(r.u.send.offset, 3);
+	mem_free(positions);
+	buf_fini(&b);
+}
+
+/* All or nothing: what one of its messages may not be, none is stored for. */
+static void test_batches_that_are_refused(void **state)
+{
+	static const struct { const char *props; enum status st; } rows[] = {
+		{"DELAY\0011\2", ST_ILLEGAL}, {"TRAN_MSG\1true\2", ST_ILLEGAL}, {"TIMER_DELAY_MS\0015\2", ST_UNSUPPORTED},
+	};
+	static uint8_t big[300u << 10];
+	struct rig *w = *state;
+	struct answer r;
+	struct buf b = {0};
+	rig_open(w);
+	assert_int_equal(put_topic(w, "orders", 1), ST_OK);
+	assert_int_equal(send_batch(w, &b, "", &r), ST_ILLEGAL);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		batch_put(&b, 0, SLICE_LIT("a"), "");
+		batch_put(&b, 0, SLICE_LIT("b"), rows[i].props);
+		assert_int_equal(send_batch(w, &b, "", &r), rows[i].st);
+	}
+	batch_put(&b, 0, SLICE_LIT("a"), "");
+	assert_int_equal(send_batch(w, &b, "DELAY\0011\2", &r), ST_ILLEGAL);
+	batch_put(&b, 0, SLICE_LIT("a"), "");
+	buf_u8(&b, 0);
+	assert_int_equal(send_batch(w, &b, "", &r), ST_ILLEGAL);
+	batch_put(&b, 0, slice_of(big, sizeof big), "");
+	assert_int_equal(send_batch(w, &b, "", &r), ST_TOO_BIG);
+	for (int i = 0; i < 2; i++) /* each is small enough, and both together are not */
+		batch_put(&b, 0, slice_of(big, 200u << 10), "");
+	assert_int_equal(send_batch(w, &b, "", &r), ST_TOO_BIG);
+	assert_int_equal(pull(w, "orders", 0, 0, &r), ST_EMPTY);
+	buf_fini(&b);
+}
+
+/* A folder of other segments, or of another broker, is not opened by mistake. */
+static void test_a_store_is_opened_as_it_was_made(void **state)
+{
+	struct rig *w = *state;
+	struct slice broker = w->conf.broker;
+	rig_open(w);
+	rig_close(w);
+	w->conf.segment_bytes *= 2;
+	assert_int_equal(rig_try_open(w), ST_VERSION);
+	w->conf.segment_bytes /= 2;
+	w->conf.broker = SLICE_LIT("another");
+	assert_int_equal(rig_try_open(w), ST_VERSION);
+	w->conf.broker = broker;
+	rig_open(w);
+}
+
 static void test_refusals(void **state)
 {
 	struct rig *w = *state;
@@ -746,6 +856,9 @@ int main(void)
 		TEST(restart_keeps_all),
 		TEST(delay_is_never_early),
 		TEST(parked_survives),
+		TEST(a_batch_is_so_many_messages),
+		TEST(batches_that_are_refused),
+		TEST(a_store_is_opened_as_it_was_made),
 		TEST(refusals),
 		TEST(io_error_poisons),
 		TEST(foreign_folder_is_refused),
