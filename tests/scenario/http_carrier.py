@@ -851,7 +851,7 @@ def large_events(folder):
             status, _, text = ask(srv, post("/v1/topics/neighbour/messages", large))
             check(status == 201, "message %d was refused: %r" % (i, text[:300]))
         grew = (rss(srv) - before) >> 20
-        check(grew < 350, "it grew by %d MiB" % grew)
+        check(SANITIZED or grew < 350, "it grew by %d MiB" % grew)
         for s in readers[1:]:
             s.close()
         readers[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
