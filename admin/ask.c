@@ -39,8 +39,10 @@ bool ask_broker(struct ask *a, const char *addr)
 		fprintf(stderr, "gantry: %s is not host:port\n", addr);
 		return false;
 	}
-	if (host_ask(host, port, TIMEOUT_MS, buf_view(&a->request), whole_frame, WIRE_FRAME_MAX, &a->answer, why, sizeof(why)) != ST_OK) {
-		fprintf(stderr, "gantry: %s\n", why);
+	enum status st = host_ask(host, port, TIMEOUT_MS, buf_view(&a->request), whole_frame, WIRE_FRAME_MAX, &a->answer, why, sizeof(why));
+	if (st != ST_OK) {
+		fprintf(stderr, "gantry: %s\ngantry: %s\n", why, st == ST_NO_MEMBER ? "is a broker running there? --addr HOST:PORT asks another one" :
+			"is that a broker's native port? It is 10911 unless listenPort says otherwise");
 		return false;
 	}
 	if (wire_decode(buf_view(&a->answer), &limits, &a->scratch, &a->cmd, &used, &fault) != WIRE_GOT) {

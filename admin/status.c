@@ -70,7 +70,7 @@ static void print_table(const char *addr, const struct wire_pair *v, size_t n)
 	for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
 		const struct wire_pair *p = find(v, n, heads[i].key);
 		if (p != NULL)
-			printf("%-60s %.*s\n", heads[i].text, (int)p->value.n, (const char *)p->value.p);
+			printf("%-46s %.*s\n", heads[i].text, (int)p->value.n, (const char *)p->value.p);
 	}
 	putchar('\n');
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -79,7 +79,7 @@ static void print_table(const char *addr, const struct wire_pair *v, size_t n)
 		if (p == NULL)
 			continue;
 		grouped(p->value, value, sizeof(value));
-		printf("%-60s %20s\n", rows[i].text, value);
+		printf("%20s  %s\n", value, rows[i].text);
 	}
 }
 

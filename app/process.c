@@ -76,14 +76,26 @@ void process_init(struct process *p, struct settings *set, uint64_t (*turn)(void
 	snprintf(p->kv_path, sizeof(p->kv_path), "%s/namesrv/kvConfig.json", set->text[SET_storePathRootDir]);
 }
 
+/* A listener's port is a setting with a name like its own; the native one's second port follows the first. */
+static void cannot_bind(const char *name, enum status st, const char *why)
+{
+	bool native = strcmp(name, "native") == 0;
+
+	fprintf(stderr, "gantry: %s: %s\n", name, why);
+	if (st == ST_EXISTS)
+		fprintf(stderr, "gantry: is another broker running? --set %sPort=PORT moves this one%s; 0 is any free port\n",
+			native ? "listen" : name, native ? " and the second port two below it" : "");
+}
+
 bool process_bind(struct process *p, const char *name, uint16_t port, uint16_t *ret_port)
 {
 	struct listening *l = &p->listening[p->n_listening];
 	char why[WHY_MAX];
 
 	CHECK(p->n_listening < LISTENERS_MAX);
-	if (tcp_bind(p->tcp, p->set->text[SET_bindAddress], port, &l->listener, &l->port, why, sizeof(why)) != ST_OK) {
-		fprintf(stderr, "gantry: %s: %s\n", name, why);
+	enum status st = tcp_bind(p->tcp, p->set->text[SET_bindAddress], port, &l->listener, &l->port, why, sizeof(why));
+	if (st != ST_OK) {
+		cannot_bind(name, st, why);
 		return false;
 	}
 	l->name = name;
@@ -99,8 +111,9 @@ bool process_bind_socket(struct process *p, const char *name, uint16_t port, int
 	char why[WHY_MAX];
 
 	CHECK(p->n_listening < LISTENERS_MAX);
-	if (tcp_socket(p->set->text[SET_bindAddress], port, ret_fd, &l->port, why, sizeof(why)) != ST_OK) {
-		fprintf(stderr, "gantry: %s: %s\n", name, why);
+	enum status st = tcp_socket(p->set->text[SET_bindAddress], port, ret_fd, &l->port, why, sizeof(why));
+	if (st != ST_OK) {
+		cannot_bind(name, st, why);
 		return false;
 	}
 	l->name = name;

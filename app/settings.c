@@ -379,6 +379,19 @@ static void check_at_least(struct settings *s, enum setting k, uint64_t least, c
 			(unsigned long long)least, what);
 }
 
+/* Who mistypes a list of hosts or origins would learn of it from a browser that is refused. */
+static void check_list(struct settings *s, enum setting k, bool origins)
+{
+	struct slice rest = slice_str(s->text[k]), one;
+
+	while (slice_split(&rest, ',', &one)) {
+		bool scheme = slice_starts(one = slice_trim(one), SLICE_LIT("http://")) || slice_starts(one, SLICE_LIT("https://"));
+		if (one.n > 0 && !slice_eq_str(one, "*") && (origins ? !scheme : memchr(one.p, '/', one.n) != NULL))
+			buf_fmt(&s->problems, "%s: %s: \"%.*s\" is not %s\n", where_of(s, k), rows[k].key, (int)one.n, (const char *)one.p,
+				origins ? "an origin such as https://app.example, or *" : "the name of a host, or *");
+	}
+}
+
 static void check_fronts(struct settings *s)
 {
 	uint64_t base64 = (s->n[SET_maxMessageSize] + 2) / 3 * 4 + MESSAGE_EXTRA;
@@ -386,6 +399,8 @@ static void check_fronts(struct settings *s)
 	if ((s->text[SET_tlsCertPath][0] != '\0') != (s->text[SET_tlsKeyPath][0] != '\0'))
 		buf_fmt(&s->problems, "%s: tlsCertPath and tlsKeyPath must both be set, or neither\n",
 			where_of(s, s->text[SET_tlsCertPath][0] != '\0' ? SET_tlsCertPath : SET_tlsKeyPath));
+	check_list(s, SET_allowedHosts, false);
+	check_list(s, SET_allowedOrigins, true);
 	check_ports(s);
 	if (s->n[SET_httpEnable] != 0)
 		check_at_least(s, SET_httpMaxBody, base64, "a message of maxMessageSize in base64");
@@ -421,7 +436,7 @@ void settings_check(struct settings *s)
 			(unsigned long long)s->n[SET_maxFrame]);
 	if (s->n[SET_mappedFileSizeCommitLog] % s->n[SET_blockBytes] != 0 || (s->n[SET_blockBytes] & (s->n[SET_blockBytes] - 1)) != 0)
 		buf_fmt(&s->problems, "%s: mappedFileSizeCommitLog must be a multiple of blockBytes, and that a power of two\n",
-			where_of(s, SET_mappedFileSizeCommitLog));
+			where_of(s, s->given[SET_blockBytes] ? SET_blockBytes : SET_mappedFileSizeCommitLog));
 	if (s->text[SET_storePathRootDir][0] == '\0')
 		buf_fmt(&s->problems, "%s: storePathRootDir must name a folder\n", where_of(s, SET_storePathRootDir));
 	check_fronts(s);

@@ -207,6 +207,9 @@ static void https_needs_a_certificate_and_its_key(void **state)
 	settings_fini(&s);
 	expect_problem("tlsCertPath=c.pem", "b.conf:1: tlsCertPath and tlsKeyPath must both be set, or neither");
 	expect_problem("\ntlsKeyPath=k.pem", "b.conf:2: tlsCertPath and tlsKeyPath must both be set, or neither");
+	expect_problem("allowedOrigins=https://a.example, b.example", "b.conf:1: allowedOrigins: \"b.example\" is not an origin such as");
+	expect_problem("allowedHosts=a.example,https://b.example", "b.conf:1: allowedHosts: \"https://b.example\" is not the name of a host");
+	expect_problem("blockBytes=5000", "b.conf:1: mappedFileSizeCommitLog must be a multiple of blockBytes");
 }
 
 static void a_name_server_alone_has_no_fronts(void **state)
