@@ -117,7 +117,7 @@ $(BENCH_BIN):
 # Installs what a build needs, builds, starts everything on $(DATA), and says how to send the first message. ARGS="--set KEY=VALUE".
 run:
 	@tools/deps.sh build
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) all
 	@tools/run.sh $(DATA) $(ARGS)
 
 # Everything: lint, both compilers, sanitized checks, simulation, fuzzers, scenarios, interop. Ends in "N passed, N failed".

@@ -39,7 +39,7 @@ HINT
 
 over WebSocket, with node:
 
-  npx wscat -c ws://$websocket -s gantry.v1.json
+  npx -y wscat -c ws://$websocket -s gantry.v1.json
   {"type":"publish","id":"1","topic":"first","body":"hello"}
 HINT
 	[ "$ns" = none ] || cat <<HINT

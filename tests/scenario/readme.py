@@ -76,9 +76,9 @@ def test_mqtt(srv):
 
 
 def test_websocket(srv):
-    lines = block("npx wscat")
+    lines = block("npx -y wscat")
     assert len(lines) == 3, lines
-    assert lines[0] == "npx wscat -c ws://127.0.0.1:8083 -s gantry.v1.json", lines[0]
+    assert lines[0] == "npx -y wscat -c ws://127.0.0.1:8083 -s gantry.v1.json", lines[0]
     ws = clients.WebSocket(srv.ws_port)
     for line in lines[1:]:
         json.loads(line)
