@@ -591,7 +591,10 @@ enum status cursor_load(struct cursor *c, uint64_t prefix, struct slice *rest)
 	for (uint32_t i = 0; i < n; i++) {
 		if (!state_get_u64(rest, &offset) || !state_get_u32(rest, &attempts) || !state_get_u64(rest, &due) || !state_get_u8(rest, &dead))
 			return ST_CORRUPT;
-		if (offset >= OFFSET_LIMIT || due > INT64_MAX || u64map_get(&c->items, offset) != NULL || bit_get(c, offset))
+		if (offset >= OFFSET_LIMIT || due > INT64_MAX || u64map_get(&c->items, offset) != NULL)
+			return ST_CORRUPT;
+		/* Below the prefix it is a debt: the bits say nothing of it, the ring has another offset in its place. */
+		if (offset >= c->prefix && (offset - c->prefix >= LEASE_WINDOW || bit_get(c, offset)))
 			return ST_CORRUPT;
 		struct item *it = item_new(c, offset);
 		it->attempts = attempts;

@@ -368,68 +368,6 @@ static void a_replayed_copy_settles_its_original(void **state)
 }
 
 /* Both saved forms, sparse and dense, with items between, against a second cursor that loads them. */
-static void what_a_cursor_saves_it_loads(void **state)
-{
-	struct rig r;
-	struct prng rnd;
-	const unsigned spans[] = {3, 60, 500, 20000, LEASE_WINDOW - 1};
-
-	(void)state;
-	prng_init(&rnd, 41);
-	setup(&r, 2);
-	struct eng *g = eng_of(r.e);
-	struct group *gr;
-	assert_int_equal(group_need(g, SLICE_LIT("g"), &gr), ST_OK);
-	struct gtopic *gt = gtopic_need(g->gs, gr, topic_find(g, SLICE_LIT("t")));
-	struct cursor *a = cursor_of(g->gs, goff_need(gt, 0)), *b = cursor_of(g->gs, goff_need(gt, 1));
-	for (unsigned i = 0; i < 60; i++) {
-		unsigned span = spans[i % ARRAY_LEN(spans)], n = 1 + (unsigned)prng_below(&rnd, i % 2 == 0 ? 5 : span);
-		uint64_t prefix = prng_below(&rnd, 1u << 20);
-		cursor_reset(a, prefix);
-		for (unsigned k = 0; k < n; k++) {
-			uint64_t from = 1 + prng_below(&rnd, span), len = 1 + prng_below(&rnd, 40);
-			for (uint64_t at = from; at < from + len && at < span; at++)
-				cursor_settle(a, prefix + at);
-		}
-		for (unsigned k = 0; k < 5; k++) {
-			uint64_t at = prefix + prng_below(&rnd, LEASE_WINDOW);
-			if (cursor_known(a, at))
-				continue;
-			struct item *it = item_new(a, at);
-			it->attempts = 1 + k;
-			it->dead = k == 3;
-			it->state = ITEM_HELD;
-			list_push(&a->held, &it->link);
-		}
-		struct buf saved = {0}, again = {0};
-		cursor_save(a, &saved);
-		struct slice rest = buf_view(&saved);
-		assert_int_equal(cursor_load(b, prefix, &rest), ST_OK);
-		assert_int_equal(rest.n, 0);
-		assert_true(b->prefix == a->prefix && b->n_ahead == a->n_ahead && b->n_items == a->n_items && b->top == a->top);
-		for (uint64_t at = prefix; at < prefix + LEASE_WINDOW; at++)
-			assert_int_equal(cursor_known(a, at), cursor_known(b, at));
-		cursor_save(b, &again);
-		assert_true(slice_eq(buf_view(&saved), buf_view(&again)));
-		for (size_t cut = 0; cut < saved.n; cut += 1 + saved.n / 50) {
-			rest = slice_of(saved.p, cut);
-			assert_int_equal(cursor_load(b, prefix, &rest), ST_CORRUPT);
-		}
-		/* Settling the rest moves the prefix over all of it, and costs no memory after. */
-		for (uint64_t at = prefix; at < prefix + LEASE_WINDOW - 1; at++)
-			if (u64map_get(&a->items, at) != NULL)
-				item_settled(u64map_get(&a->items, at));
-			else if (!cursor_known(a, at))
-				cursor_settle(a, at);
-		assert_true(a->prefix >= prefix + LEASE_WINDOW - 1 && a->n_ahead == 0 && a->bits == NULL);
-		cursor_reset(a, 0);
-		cursor_reset(b, 0);
-		buf_fini(&saved);
-		buf_fini(&again);
-	}
-	rig_fini(&r);
-}
-
 static void filters_work_on_the_index(void **state)
 {
 	struct rig r;
@@ -943,7 +881,6 @@ int main(void)
 		cmocka_unit_test(the_groups_delays_grow_as_for_native_clients),
 		cmocka_unit_test(a_rejected_message_is_dead_lettered_once_whatever_crashes),
 		cmocka_unit_test(a_replayed_copy_settles_its_original),
-		cmocka_unit_test(what_a_cursor_saves_it_loads),
 		cmocka_unit_test(filters_work_on_the_index),
 		cmocka_unit_test(a_redelivery_goes_where_its_tag_matches),
 		cmocka_unit_test(a_redelivery_that_nobody_wants_stops_no_queue),
