@@ -305,12 +305,12 @@ static void offsets_go_with_the_last_filter_that_needs_them(void **state)
 
 static void one_turn(void)
 {
-	rig.ns += MS_NS / 10;
+	rig.clock.ns += MS_NS / 10;
 	fake_stream_step(&s.s);
-	front_mqtt.turn(rig.front, rig.ns);
+	front_mqtt.turn(rig.front, rig.clock.ns);
 	engine_turn(rig.e);
 	memdisk_run(&rig.disk);
-	front_mqtt.flush(rig.front, rig.ns);
+	front_mqtt.flush(rig.front, rig.clock.ns);
 }
 
 /* The process ends so many turns after UNSUBSCRIBE came: the subscription is there with its progress, or neither is. */
