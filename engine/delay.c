@@ -10,7 +10,7 @@
  * first that is not delivered yet (the level's cursor) is always the next one due: no more state than one offset a level is needed.
  *
  * Delivery is a copy with its real destination whose preparedTransactionOffset is the position of the parked record. The copy is the decision:
- * replaying it moves the cursor behind the parked one. Nothing is delivered before store time + delay by the log's own clock, which never
+ * replaying it moves the cursor behind the parked one. Nothing is delivered before store time + delay by the store's clock (eng_stamp), which never
  * steps back.
  */
 #include <stdio.h>
@@ -55,7 +55,7 @@ static void level_ready(struct clog_wait *w)
 
 static void set_timer(struct eng *g, struct level *l, int64_t due_ms)
 {
-	int64_t in_ms = due_ms - g->now_ms;
+	int64_t in_ms = due_ms - eng_stamp(g);
 	eng_timer_set(g, &l->timer, in_ms <= 0 ? g->now_ns : g->now_ns + (uint64_t)in_ms * MS_NS);
 }
 

@@ -104,6 +104,8 @@ struct eng {
 	int64_t now_ms;            /* wall, likewise */
 	bool clock_seen;           /* both are of this turn, or of the requests since the last one */
 	int64_t store_ms;          /* last store time stamp: never steps back */
+	uint64_t stamp_ns;         /* mono, when it was that */
+	int64_t found_ms;          /* the newest store time that this start found; 0: none */
 	bool closing, recovering, final_snapshot;
 	uint64_t closing_ns;       /* when it was asked to close */
 	void (*closed)(void *);

@@ -10,6 +10,9 @@
  * and, with keep_unconsumed, every group has consumed what is in it: otherwise what a group had not consumed is counted and said, and with
  * keep_unconsumed sends are refused instead while the log is over its size.
  *
+ * Age is told by a clock that follows the wall clock, but is never ahead of it and never gains on time by more than time: it begins at the newest
+ * record and goes at double speed at most. So a wall clock that is set far ahead by mistake, or jumps ahead, does not make everything old at once.
+ *
  * Free space under the reserve refuses sends, so that what messages cause later (acknowledgements, dead letters) still has room.
  */
 #include "base/mem.h"
@@ -21,15 +24,26 @@
 
 struct janitor {
 	struct eng_timer timer;
+	int64_t age_ms;           /* now, for what is too old */
+	uint64_t age_ns;          /* mono, when it was that */
 	bool held;                /* over the size, but groups have not consumed what would go */
 	size_t trim_slot;         /* next topic to trim */
 	bool trimming;
 };
 
+static void see_clock(struct eng *g, struct janitor *j)
+{
+	uint64_t passed_ms = (g->now_ns - j->age_ns) / MS_NS;
+	j->age_ns += passed_ms * MS_NS;
+	j->age_ms += 2 * (int64_t)passed_ms;
+	if (j->age_ms > g->now_ms)
+		j->age_ms = g->now_ms;
+}
+
 static bool is_expired(struct eng *g, const struct segment *s)
 {
 	uint64_t length = g->clog.tail - g->clog.min;
-	bool old = g->conf.reserved_ms > 0 && s->last_ms > 0 && g->now_ms - s->last_ms > (int64_t)g->conf.reserved_ms;
+	bool old = g->conf.reserved_ms > 0 && s->last_ms > 0 && g->janitor->age_ms - s->last_ms > (int64_t)g->conf.reserved_ms;
 	return old || (g->conf.retain_bytes > 0 && length > g->conf.retain_bytes);
 }
 
@@ -120,6 +134,7 @@ static void janitor_fire(struct eng *g, struct eng_timer *t)
 	struct janitor *j = container_of(t, struct janitor, timer);
 	if (!g->closing && !g->clog.poisoned) {
 		j->held = false;
+		see_clock(g, j);
 		while (drop_oldest(g))
 			;
 		if (j->trimming)
@@ -133,6 +148,8 @@ void janitor_init(struct eng *g)
 {
 	g->janitor = mem_new(sizeof *g->janitor);
 	g->janitor->timer.fire = janitor_fire;
+	g->janitor->age_ns = g->now_ns;
+	g->janitor->age_ms = g->found_ms > 0 && g->found_ms < g->now_ms ? g->found_ms : g->now_ms;
 	watch_space(g);
 	eng_timer_set(g, &g->janitor->timer, g->now_ns + JANITOR_EVERY_MS * MS_NS);
 }

@@ -629,6 +629,8 @@ enum status recover(struct eng *g, char *why, size_t n)
 	while (g->clog.n_segs > 1 && segment_end(&g->clog, g->clog.segs[0]) <= g->log_min && clog_drop_first(&g->clog) == ST_OK)
 		;
 	g->flushed_tail = g->mark_position = end;
+	g->found_ms = g->store_ms;
+	g->stamp_ns = g->now_ns;
 	log_info(g->log, "recover", "event=open min=%llu end=%llu topics=%llu groups=%llu epoch=%llu", (unsigned long long)g->clog.min,
 		(unsigned long long)end, (unsigned long long)g->stats[STAT_TOPICS], (unsigned long long)g->stats[STAT_GROUPS], (unsigned long long)g->epoch + 1);
 	return begin_epoch(g, why, n);

@@ -68,18 +68,24 @@ enum status rig_topic_drop(struct rig *r, const char *name)
 	return finish(r, &x.w);
 }
 
-enum status rig_send(struct rig *r, const char *topic, int32_t queue, const char *tags, const char *body)
+enum status rig_send_props(struct rig *r, const char *topic, int32_t queue, struct slice props, const char *body)
 {
 	ASK(engine_send) x = {.q = {.ask = {.done = send_done}}};
+
+	x.q.msg = (struct msg){.topic = slice_str(topic), .body = slice_str(body), .props = props, .queue = queue, .max_reconsume = -1, .born_ms = 1};
+	engine_send(r->e, &x.q);
+	return finish(r, &x.w);
+}
+
+enum status rig_send(struct rig *r, const char *topic, int32_t queue, const char *tags, const char *body)
+{
 	struct buf props = {0};
 
 	if (tags != NULL)
 		props_put(&props, SLICE_LIT("TAGS"), slice_str(tags));
-	x.q.msg = (struct msg){.topic = slice_str(topic), .body = slice_str(body), .props = buf_view(&props), .queue = queue, .max_reconsume = -1,
-		.born_ms = 1};
-	engine_send(r->e, &x.q);
+	enum status st = rig_send_props(r, topic, queue, buf_view(&props), body);
 	buf_fini(&props);
-	return finish(r, &x.w);
+	return st;
 }
 
 enum status rig_group(struct rig *r, const char *name, const struct group_conf *c)

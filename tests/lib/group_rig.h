@@ -12,6 +12,8 @@
 enum status rig_topic(struct rig *r, const char *name, uint32_t queues);
 enum status rig_topic_drop(struct rig *r, const char *name);
 enum status rig_send(struct rig *r, const char *topic, int32_t queue, const char *tags, const char *body);
+/* The same with properties as they are stored. */
+enum status rig_send_props(struct rig *r, const char *topic, int32_t queue, struct slice props, const char *body);
 enum status rig_group(struct rig *r, const char *name, const struct group_conf *c);
 enum status rig_group_get(struct rig *r, const char *name, struct group_conf *ret);
 enum status rig_group_drop(struct rig *r, const char *name, bool offsets);
