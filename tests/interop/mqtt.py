@@ -11,11 +11,9 @@ The last line is "N passed, N failed".
 
 import argparse
 import importlib.util
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,13 +21,16 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [os.path.join(HERE, "mqtt"), os.path.join(ROOT, "tests", "scenario")]
+import fetch  # noqa: E402
+
 BUILD = os.path.join(ROOT, "build", "interop", "mqtt")
 LOGS = os.path.join(BUILD, "logs")
 SYSTEM_PYTHON = "/usr/bin/python3"
 MQTT_JS = "mqtt@5.10.1"
 PACKAGES = {"mosquitto_pub": "mosquitto-clients", "node": "nodejs", "npm": "npm", "mosquitto": "mosquitto"}
 GROUPS = ("paho", "tools", "js", "ws", "kill")
-INSTALL_LIMIT_S, JS_LIMIT_S, SLOW_S = 600, 240, 5.0
+JS_LIMIT_S, SLOW_S = 900, 5.0
 # What Mosquitto 2.0.11 does otherwise: it hangs up without DISCONNECT, waits for more of what cannot become a packet, and loses large frames of WebSockets.
 MOSQUITTO_DIFFERS = {"paho.taken-over-says-so-v5", "paho.topic-aliases-v5", "paho.malformed-is-hung-up-on-v4", "paho.malformed-is-hung-up-on-v5", "ws.big-payload-v4",
                      "ws.big-payload-v5"}
@@ -41,19 +42,10 @@ def say(text):
 
 # ---- preparing -------------------------------------------------------------------------------------------------------------
 
-def must_run(command, limit=INSTALL_LIMIT_S, **more):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, check=False,
-                          env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"), **more)
-    if done.returncode != 0:
-        say("%s failed:\n%s" % (" ".join(command[:4]), done.stdout[-2000:].decode(errors="replace")))
-        print("0 passed, 1 failed")
-        sys.exit(1)
-
-
 def apt(packages):
     say("installing " + " ".join(packages))
-    must_run(["apt-get", "update", "-q"])
-    must_run(["apt-get", "install", "-y", "-q", "--no-install-recommends"] + packages)
+    fetch.run(["apt-get", "update", "-q"])
+    fetch.run(["apt-get", "install", "-y", "-q", "--no-install-recommends"] + packages, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def with_paho():
@@ -68,7 +60,6 @@ def with_paho():
 
 
 with_paho()
-sys.path[:0] = [os.path.join(HERE, "mqtt"), os.path.join(ROOT, "tests", "scenario")]
 import cases  # noqa: E402,F401
 import clients  # noqa: E402
 import kill  # noqa: E402
@@ -86,11 +77,8 @@ def prepare(wanted, kind):
         apt(missing)
     folder = os.path.join(BUILD, "node")
     if wanted & {"js", "ws"}:
-        os.makedirs(folder, exist_ok=True)
+        fetch.npm(folder, MQTT_JS)
         shutil.copy(os.path.join(HERE, "mqtt", "cases.mjs"), folder)
-        version = os.path.join(folder, "node_modules", "mqtt", "package.json")
-        if not os.path.exists(version) or json.load(open(version, encoding="utf-8"))["version"] != MQTT_JS.split("@")[1]:
-            must_run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", folder, MQTT_JS], cwd=folder)
     return folder
 
 
@@ -179,7 +167,7 @@ def run_case(env, label, f, *args, result):
         f(env, *args)
         took = time.monotonic() - start
         result.line("ok %s%s" % (label, " in %.1f s" % took if took > SLOW_S else ""))
-    except (rig.Wrong, clients.Closed, clients.Refused, tools.Wrong, OSError, AttributeError, ValueError, socket.timeout) as e:
+    except Exception as e:  # a case that fails in whatever way is one failed case
         result.line("FAIL %s %s: %s" % (label, type(e).__name__, " ".join(str(e).split())[:600]))
     finally:
         env.end()

@@ -12,16 +12,20 @@ import os
 import queue
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.parse
+
+import fetch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PUBLISHERS = ("java", "curl", "mosquitto", "browser")
 TAG, KEYS, NAME, VALUE = "eu", "k1 k2", "colour", "grün"
 BODIES = {"text": 'héllo "wörld" {x}'.encode(), "bytes": bytes([0, 1, 2, 255, 10, 13, 34, 92])}
-READY_S, COME_S = 60, 30
-SHARED = 300
+READY_S, COME_S, SETTLE_S = 300, 120, 120
+SHARED, SHARED_QUEUES = 300, 8
+LONG = 50  # see scenario/webui.py
 
 
 class Missing(Exception):
@@ -30,12 +34,16 @@ class Missing(Exception):
 
 class Lines:
     """A child that answers on its standard output, read by a thread."""
+    children = []
 
     def __init__(self, command, log, cwd=None):
         self.err = open(log, "ab")
-        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err, cwd=cwd, start_new_session=True)
+        env = dict(os.environ, TMPDIR="/tmp") if len(tempfile.gettempdir()) > LONG else None
+        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err, cwd=cwd, env=env)
+        self.children.append(self)
         self.q = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self):
         for raw in self.p.stdout:
@@ -62,16 +70,22 @@ class Lines:
             if got is not None:
                 return got
 
-    def end(self):
+    def end(self, at_once=False):
         try:
             self.p.stdin.close()
         except OSError:
             pass
-        try:
-            self.p.wait(5)
-        except subprocess.TimeoutExpired:
-            self.p.kill()
-            self.p.wait()
+        if at_once:
+            self.p.terminate()
+        for end in (self.p.terminate, self.p.kill):  # told to end, node ends its browser
+            try:
+                self.p.wait(20)
+                break
+            except subprocess.TimeoutExpired:
+                end()
+        self.p.wait()
+        self.reader.join(20)
+        self.children.remove(self)
         self.err.close()
 
 
@@ -95,8 +109,13 @@ class Java:
         self.lines.say("\t".join(("listen", topic, group)))
         self.lines.get(lambda line: self.said(line, "ready"), READY_S)
 
-    def message(self):
-        f = self.lines.get(lambda line: self.said(line, "got"), COME_S)
+    def holds(self, topic, group):
+        """How many queues its listener has."""
+        self.lines.say("\t".join(("holds", topic, group)))
+        return int(self.lines.get(lambda line: self.said(line, "holds"), READY_S)[1])
+
+    def message(self, limit=COME_S):
+        f = self.lines.get(lambda line: self.said(line, "got"), limit)
         return {"tag": f[2], "keys": f[3], "body": base64.b64decode(f[4]), "props": dict(p.split("=", 1) for p in f[5:])}
 
 
@@ -107,7 +126,7 @@ class Curl:
 
     @staticmethod
     def run(args, body=None):
-        done = subprocess.run(["curl", "-sS", "--max-time", "60", "-w", "\n%{http_code}"] + args, input=body, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        done = subprocess.run(["curl", "-sS", "--max-time", "180", "-w", "\n%{http_code}"] + args, input=body, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               check=False)
         text, _, code = done.stdout.rpartition(b"\n")
         if done.returncode != 0 or not code.startswith(b"2"):
@@ -131,10 +150,12 @@ class Curl:
         return messages
 
     def message(self):
-        got = self.poll(1, "%ds" % COME_S)
-        if not got:
-            raise Missing("the poll came back empty")
-        return from_json(got[0])
+        end = time.monotonic() + COME_S
+        while time.monotonic() < end:
+            got = self.poll(1, "30s")
+            if got:
+                return from_json(got[0])
+        raise Missing("the polls came back empty")
 
 
 def from_json(m):
@@ -149,7 +170,7 @@ class Mosquitto:
     def publish(self, topic, body):
         done = subprocess.run(["mosquitto_pub", "-h", "127.0.0.1", "-p", str(self.port), "-V", "5", "-q", "1", "-t", topic + "/dev/1", "-s", "-D", "publish", "user-property",
                                "TAGS", TAG, "-D", "publish", "user-property", "KEYS", KEYS, "-D", "publish", "user-property", NAME, VALUE], input=body, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=READY_S)
         if done.returncode != 0 or done.stdout.strip():
             raise Missing("mosquitto_pub: %d %s" % (done.returncode, done.stdout.decode(errors="replace")))
 
@@ -168,7 +189,7 @@ class Mosquitto:
 
     def end(self):
         if self.lines:
-            self.lines.end()
+            self.lines.end(at_once=True)
 
 
 class Browser:
@@ -225,7 +246,7 @@ def one_pair(source, target, topic, group, result, name):
 
 def shared_group(java_in, java_out, curl, http, result):
     """A native consumer and two HTTP consumers in one group: each message is handled once."""
-    topic, group, seen, lock, stop = "pairs-shared", "pairs-shared-group", {}, threading.Lock(), threading.Event()
+    topic, group, seen, lock, stop, served = "pairs-shared", "pairs-shared-group", {}, threading.Lock(), threading.Event(), set()
 
     def handled(who, body):
         with lock:
@@ -236,7 +257,9 @@ def shared_group(java_in, java_out, curl, http, result):
         c.topic, c.group = topic, group
         while not stop.is_set():
             try:
-                for m in c.poll(8, "1s"):
+                messages = c.poll(8, "1s")
+                served.add(i)
+                for m in messages:
                     handled("http", from_json(m)["body"])
             except Missing as e:
                 if "409" not in str(e):  # native members own all queues for now
@@ -246,20 +269,30 @@ def shared_group(java_in, java_out, curl, http, result):
     def java_member():
         while not stop.is_set():
             try:
-                handled("java", java_in.message()["body"])
+                handled("java", java_in.message(1)["body"])
             except Missing:
                 pass
 
+    threads, have = [], 0
     try:
-        curl.run(["-X", "PUT", "-H", "Content-Type: application/json", "-d", '{"readQueues":8,"writeQueues":8}', curl.url + "/v1/topics/" + topic])
+        curl.run(["-X", "PUT", "-H", "Content-Type: application/json", "-d", '{"readQueues":%d,"writeQueues":%d}' % (SHARED_QUEUES, SHARED_QUEUES), curl.url + "/v1/topics/" + topic])
         java_in.subscribe(topic, group)
-        threads = [threading.Thread(target=http_member, args=(i,)) for i in range(2)] + [threading.Thread(target=java_member)]
+        threads = [threading.Thread(target=http_member, args=(i,)) for i in range(2)]
         for t in threads:
             t.start()
-        time.sleep(3.0)  # both kinds have found each other
+        # Both kinds have found each other: the native client has given away a part of the queues, and keeps the others.
+        end, since = time.monotonic() + SETTLE_S, None
+        while since is None or time.monotonic() < since + 2.0:
+            if time.monotonic() > end:
+                raise Missing("the queues are not shared out in %d s: java has %d of %d" % (SETTLE_S, have, SHARED_QUEUES))
+            have = java_in.holds(topic, group)
+            since = (since or time.monotonic()) if 0 < have < SHARED_QUEUES and len(served) == 2 else None
+            time.sleep(0.1)
+        threads.append(threading.Thread(target=java_member))
+        threads[-1].start()
         for i in range(SHARED):
             curl.publish(topic, b"shared-%d" % i) if i % 10 == 0 else java_out.publish(topic, b"shared-%d" % i)
-        end = time.monotonic() + 60
+        end = time.monotonic() + COME_S
         while len(seen) < SHARED and time.monotonic() < end:
             time.sleep(0.1)
         time.sleep(2.0)
@@ -272,24 +305,31 @@ def shared_group(java_in, java_out, curl, http, result):
             result.line("FAIL pairs.shared-group %d of %d messages, %d twice, by %s" % (len(seen), SHARED, len(twice), by))
         else:
             result.line("ok pairs.shared-group java %d, http %d" % (by["java"], by["http"]))
-    except (Missing, OSError, subprocess.SubprocessError) as e:
+    except (Missing, OSError, ValueError, subprocess.SubprocessError) as e:
         stop.set()
+        for t in threads:
+            t.join()
         result.line("FAIL pairs.shared-group %s" % str(e).replace("\n", " ")[:500])
 
 
-def install_node(build, must_run, log):
+def install_node(build):
     """playwright-core beside the script that uses it."""
     folder = os.path.join(build, "pairs-node")
-    os.makedirs(folder, exist_ok=True)
+    fetch.npm(folder, "playwright-core@1.49.1")
     shutil.copy(os.path.join(HERE, "pairs", "browser.mjs"), folder)
-    if not os.path.isdir(os.path.join(folder, "node_modules", "playwright-core")):
-        must_run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", folder, "playwright-core@1.49.1"], log, cwd=folder)
     return folder
 
 
-def run(srv, jvm, build, logs, must_run, result):
-    """srv: a running Gantry with all fronts; jvm(name): the command that runs interop.Bridge."""
-    node = install_node(build, must_run, os.path.join(logs, "pairs-npm.log"))
+def run(srv, jvm, node, logs, result):
+    """srv: a running Gantry with all fronts; jvm(name): the command that runs interop.Bridge; node: the folder of install_node."""
+    try:
+        run_all(srv, jvm, node, logs, result)
+    finally:
+        for c in list(Lines.children):
+            c.end()
+
+
+def run_all(srv, jvm, node, logs, result):
     log = lambda name: os.path.join(logs, "pairs-%s.out" % name)  # noqa: E731
     curl = Curl(srv.http_port)
     java_out, browser_out = Java(jvm("out"), log("java-out")), Browser(node, srv.http_port, srv.ws_port, log("browser-out"))
@@ -306,5 +346,3 @@ def run(srv, jvm, build, logs, must_run, result):
             if target == "mosquitto":
                 consumer.end()
     shared_group(java_in, java_out, curl, srv.http_port, result)
-    for c in (java_out, java_in, browser_out, browser_in):
-        c.lines.end()

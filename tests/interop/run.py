@@ -20,6 +20,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "scenario"))
+import fetch  # noqa: E402
 import native  # noqa: E402
 import pairs  # noqa: E402
 import server  # noqa: E402
@@ -32,9 +33,9 @@ BINARY_CASES = "send-sync,send-batch,send-async,properties-intact,push-clustered
 GROUPS = ("j4", "j5", "j4bin", "go", "tools", "cluster", "pairs")
 # What Apache's own broker does not do: it trusts the hash codes that the Go client announces.
 APACHE_DIFFERS = {"go.tags-not-ascii"}
-DRIVER_LIMIT_S = 200
-KILL_LIMIT_S = 200
-READY_LIMIT_S = 45
+DRIVER_LIMIT_S = 600
+KILL_LIMIT_S = 600
+READY_LIMIT_S = 150
 RESOLVE_LIMIT_S = 900
 AT_ONCE_TOPICS = 20
 
@@ -89,9 +90,8 @@ def install(names):
     if missing:
         say("installing " + " ".join(missing))
         log = os.path.join(LOGS, "install.log")
-        must_run(["apt-get", "update", "-q"], log)
-        must_run(["apt-get", "install", "-y", "-q", "--no-install-recommends"] + missing, log,
-                 env={"DEBIAN_FRONTEND": "noninteractive"})
+        fetch.run(["apt-get", "update", "-q"], log=log)
+        fetch.run(["apt-get", "install", "-y", "-q", "--no-install-recommends"] + missing, log=log, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def newer(sources, target):
@@ -108,8 +108,8 @@ def client_jars(version):
         if all(os.path.exists(j) for j in jars.split(":")):
             return jars
     say("resolving the Java client %s" % version)
-    must_run(["mvn", "-q", "-B", "-f", pom, "-Drocketmq.version=" + version, "dependency:build-classpath",
-              "-Dmdep.outputFile=" + path + ".tmp"], os.path.join(LOGS, "resolve-%s.log" % version))
+    fetch.run(["mvn", "-q", "-B", "-f", pom, "-Drocketmq.version=" + version, "dependency:build-classpath",
+               "-Dmdep.outputFile=" + path + ".tmp"], again=["-U"], log=os.path.join(LOGS, "resolve-%s.log" % version))
     os.replace(path + ".tmp", path)
     return client_jars(version)
 
@@ -127,10 +127,8 @@ def compile_java(folder, jars, target):
 
 
 def apache_jars():
-    done = subprocess.run([server.APACHE, "classpath"], stdout=subprocess.PIPE, timeout=RESOLVE_LIMIT_S, check=False)
-    if done.returncode != 0:
-        raise server.Broken("cannot resolve Apache's jars")
-    return done.stdout.decode().strip()
+    fetch.run([server.APACHE, "classpath"], log=os.path.join(LOGS, "resolve-apache.log"))
+    return subprocess.run([server.APACHE, "classpath"], stdout=subprocess.PIPE, timeout=RESOLVE_LIMIT_S, check=True).stdout.decode().strip()
 
 
 def build_go():
@@ -138,6 +136,7 @@ def build_go():
     folder = os.path.join(HERE, "go")
     if newer(glob.glob(os.path.join(folder, "*.go")) + [os.path.join(folder, "go.mod")], target):
         # The installed toolchain, whichever it is: go.mod asks for no more than Debian's has.
+        fetch.run(["go", "mod", "download"], log=os.path.join(LOGS, "resolve-go.log"), cwd=folder, env={"GOTOOLCHAIN": "local"})
         must_run(["go", "build", "-o", target, "."], os.path.join(LOGS, "compile-go.log"), cwd=folder, env={"GOTOOLCHAIN": "local"})
     return target
 
@@ -147,7 +146,7 @@ def build_go():
 class Drivers:
     def __init__(self, options, result):
         self.options, self.result = options, result
-        self.classpath, self.go, self.tools = {}, None, None
+        self.classpath, self.go, self.tools, self.node = {}, None, None, None
         self.wanted = options.only.split(",") if options.only else list(GROUPS)
 
     def prepare(self):
@@ -161,6 +160,7 @@ class Drivers:
             if lang in self.wanted or (lang == "j4" and "j4bin" in self.wanted) or (lang == "j5" and "cluster" in self.wanted):
                 self.classpath[lang] = compile_java(os.path.join(HERE, "java"), client_jars(version), os.path.join(BUILD, lang))
         if "pairs" in self.wanted:
+            self.node = pairs.install_node(BUILD)
             self.classpath["pairs"] = compile_java(os.path.join(HERE, "pairs"), client_jars(JAVA["j5"]), os.path.join(BUILD, "pairs"))
         if "tools" in self.wanted or "cluster" in self.wanted:
             self.tools = compile_java(os.path.join(HERE, "tools"), apache_jars(), os.path.join(BUILD, "tools"))
@@ -190,8 +190,8 @@ class Drivers:
         """Runs one driver to its end, in the log folder; what it says goes to the result line by line."""
         path = os.path.join(LOGS, name + ".out")
         with open(path, "ab") as err:
-            p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, start_new_session=True,
-                                 cwd=LOGS, env=dict(os.environ, **(env or {})))
+            p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, cwd=LOGS,
+                                 env=dict(os.environ, **(env or {})))
             timer = threading.Timer(limit, p.kill)
             timer.start()
             said = 0
@@ -243,8 +243,8 @@ def pairs_phase(d):
     srv = server.Gantry(os.path.join(BUILD, "pairs-server"))
     try:
         srv.start()
-        pairs.run(srv, lambda name: d.jvm("pairs-" + name, d.classpath["pairs"]) + ["interop.Bridge", srv.ns], BUILD, LOGS, must_run, d.result)
-    except (server.Broken, pairs.Missing) as e:
+        pairs.run(srv, lambda name: d.jvm("pairs-" + name, d.classpath["pairs"]) + ["interop.Bridge", srv.ns], d.node, LOGS, d.result)
+    except Exception as e:  # in a thread of its own nobody else would hear of it
         d.result.line("FAIL pairs.start " + str(e).replace("\n", " | "))
     finally:
         if srv.stop() != 0:
@@ -276,7 +276,7 @@ def kill_phase(d, srv, run):
 
 def cluster_phase(d, run):
     """Brokers and name servers of both kinds with each other."""
-    limit = 90
+    limit = 300
     gantry = server.Gantry(os.path.join(BUILD, "cluster-gantry"))
     apache = server.Apache(os.path.join(BUILD, "cluster-apache"))
     other = server.Gantry(os.path.join(BUILD, "cluster-other"))
@@ -298,7 +298,7 @@ def cluster_phase(d, run):
         known_at_once(d, "routes-at-apache-name-server", other.port, apache.ns)
         d.run("cluster", d.command("j5", apache.ns, run + "-z", "j5", "two-brokers,push-clustered,retry,autocreate-first-send",
                                    ["-Dinterop.brokers=1"]), limit)
-    except (server.Broken, native.Closed, native.Refused) as e:
+    except Exception as e:  # in a thread of its own nobody else would hear of it
         d.result.line("FAIL cluster.start " + str(e).replace("\n", " | "))
     finally:
         gantry.stop()
@@ -324,7 +324,7 @@ def known_at_once(d, name, broker_port, ns):
         d.result.line("ok cluster.%s" % name)
 
 
-def wait_brokers(d, ns, count, limit=40):
+def wait_brokers(d, ns, count, limit=180):
     """Until the name server's list has so many brokers."""
     end = time.monotonic() + limit
     have = 0
@@ -386,7 +386,7 @@ def main():
             cluster.join()
         if stock and not srv.alive():
             result.line("FAIL server.alive the server is not there at the end: " + srv.tail(3).replace("\n", " | "))
-    except (server.Broken, subprocess.TimeoutExpired) as e:
+    except (server.Broken, fetch.Failed, subprocess.SubprocessError) as e:
         result.line("FAIL runner " + str(e).replace("\n", " | "))
     finally:
         if srv:

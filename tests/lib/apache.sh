@@ -21,7 +21,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=$root/build/apache
 heap=${HEAP:-512m}
-boot_wait_s=60
+boot_wait_s=240
 
 die() { echo "apache.sh: $*" >&2; exit 1; }
 
@@ -74,7 +74,7 @@ launch() {
 	mkdir -p "$dir/home/conf"
 	# What an earlier run wrote must not be taken for this one's word.
 	rm -f "$dir/$name.out"
-	setsid java -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -XX:-UsePerfData -Duser.home="$dir" -Drocketmq.home.dir="$dir/home" \
+	setsid java -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -XX:-UsePerfData -Drocketmq.broker.diskSpaceWarningLevelRatio=0.99 -Duser.home="$dir" -Drocketmq.home.dir="$dir/home" \
 		-Drocketmq.client.logRoot="$dir/logs" -cp "$cp" "$main" "$@" > "$dir/$name.out" 2>&1 < /dev/null 9>&- &
 	echo $! > "$dir/$name.pid"
 }

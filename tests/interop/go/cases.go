@@ -294,11 +294,15 @@ func rebalanceTwo(e *env) error {
 	cb := e.push(group, topic, "*", collect(b))
 	joined := time.Now()
 	n := 40
-	for b.count() == 0 || time.Since(joined) < 2*time.Second {
-		check(time.Since(joined) < 40*time.Second, "the second consumer got nothing within 40 s")
-		e.sendRange(topic, "T", n, n+4)
-		n += 4
-		time.Sleep(50 * time.Millisecond)
+	// While queues change hands a message may come twice. They have when both got something of forty messages, and nothing twice.
+	for settled := false; !settled; {
+		check(time.Since(joined) < 60*time.Second, "the queues are not shared out within 60 s")
+		aHad, bHad := a.count(), b.count()
+		e.sendRange(topic, "T", n, n+40)
+		until(30*time.Second, "messages while settling", func() bool { return both(a, b, keys(n, n+40)) == 0 }, nil)
+		time.Sleep(500 * time.Millisecond)
+		settled = a.count() > aHad && b.count() > bHad && a.count()+b.count()-aHad-bHad == 40
+		n += 40
 	}
 	until(30*time.Second, "all messages handled", func() bool { return both(a, b, keys(0, n)) == 0 }, nil)
 	// Settled: each exactly once, and both have work.
@@ -611,7 +615,7 @@ func delayLevels(e *env) error {
 	for key := range wanted {
 		late := s.came[key].Sub(due[key])
 		check(late >= 0, "%s came %v too early", key, -late)
-		check(strings.HasPrefix(key, "d-0") || late < 8*time.Second, "%s came %v late", key, late)
+		check(strings.HasPrefix(key, "d-0") || late < 25*time.Second, "%s came %v late", key, late)
 	}
 	return nil
 }
@@ -674,7 +678,7 @@ func pullConsumer(e *env) error {
 	must(c.Start(), "start")
 	defer c.Shutdown()
 	s := newSeen()
-	for end := time.Now().Add(30 * time.Second); s.count() < 40 && time.Now().Before(end); {
+	for end := time.Now().Add(90 * time.Second); s.count() < 40 && time.Now().Before(end); {
 		cr, err := c.Poll(context.Background(), time.Second)
 		if err == consumer.ErrNoNewMsg {
 			continue

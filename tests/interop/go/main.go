@@ -30,7 +30,8 @@ import (
 )
 
 const (
-	caseLimit = 100 * time.Second
+	caseLimit = 300 * time.Second
+	patience  = 3 // limits of time are those of an idle machine; on a busy one everything may take so many times as long
 	queues    = 4 // of a topic that the first send creates
 )
 
@@ -96,6 +97,7 @@ func must(err error, what string) {
 }
 
 func until(limit time.Duration, what string, good func() bool, state func() string) {
+	limit *= patience
 	end := time.Now().Add(limit)
 	for !good() {
 		if time.Now().After(end) {
@@ -134,7 +136,7 @@ func (e *env) newProducer(name string, more ...producer.Option) rocketmq.Produce
 		producer.WithNameServer(primitive.NamesrvAddr{e.ns}),
 		producer.WithGroupName("p-" + e.run + "-" + e.lang + "-" + name),
 		producer.WithInstanceName(e.unique()),
-		producer.WithSendMsgTimeout(10 * time.Second),
+		producer.WithSendMsgTimeout(30 * time.Second),
 		producer.WithRetry(2),
 	}
 	p, err := rocketmq.NewProducer(append(opts, more...)...)
@@ -161,7 +163,7 @@ func message(topic, tag, key, body string) *primitive.Message {
 }
 
 func (e *env) send(m *primitive.Message) *primitive.SendResult {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	r, err := e.producer().SendSync(ctx, m)
 	must(err, "send")
@@ -276,7 +278,7 @@ func (e *env) push(group, topic, expression string, h handler, more ...consumer.
 		return result, nil
 	}), "subscribe")
 	// The route of a topic that was just made may be a moment away, and this client does not start without it.
-	end := time.Now().Add(5 * time.Second)
+	end := time.Now().Add(30 * time.Second)
 	for {
 		err = c.Start()
 		if err == nil {

@@ -203,16 +203,23 @@ def will_by_choice_and_with_delay(env, v):
     c.disconnect(paho.ReasonCodes(PacketTypes.DISCONNECT, "Disconnect with will message"))
     m = s.message()
     equal((m.payload, m.properties.ContentType, m.properties.UserProperty), (b"bye", "text/x", [("k", "v")]), "will by choice")
-    name, will = env.name("d"), {"topic": t + "/delayed", "payload": b"late", "qos": 1, "properties": props("WILLMESSAGE", WillDelayInterval=2)}
+    name, will = env.name("d"), {"topic": t + "/delayed", "payload": b"late", "qos": 1, "properties": props("WILLMESSAGE", WillDelayInterval=3)}
     c = env.client(v, client_id=name, expiry=60, clean=False, will=will)
     start = time.monotonic()
     c.cut()
     equal(s.message().payload, b"late", "delayed will")
-    want(time.monotonic() - start > 1.5, "after %.1f s instead of 2", time.monotonic() - start)
-    c = env.client(v, client_id=name, expiry=60, clean=False, will=will)
-    c.cut()
-    back = env.client(v, client_id=name, expiry=60, clean=False)
-    s.quiet(3.0)
+    want(time.monotonic() - start > 2.5, "after %.1f s instead of 3", time.monotonic() - start)
+    for _ in range(5):
+        c = env.client(v, client_id=name, expiry=60, clean=False, will=will)
+        start = time.monotonic()
+        c.cut()
+        back = env.client(v, client_id=name, expiry=60, clean=False)
+        if time.monotonic() - start < 2.5:
+            break
+        settle()  # this program was held up, the will came rightly
+        s.messages.queue.clear()
+        back.disconnect()
+    s.quiet(4.0)
     back.disconnect(SessionExpiryInterval=0)
 
 
@@ -224,12 +231,12 @@ def keep_alive_runs_out(env, v):
     start = time.monotonic()
     reason = last_words(env.raw(v, keep_alive=1, will=(t, b"silent", 1, False)))
     took = time.monotonic() - start
-    want(1.0 <= took <= (12.0 if env.mosquitto else 4.0), "closed after %.1f s", took)
+    want(1.0 <= took <= 12.0, "closed after %.1f s", took)
     equal(s.message().payload, b"silent", "will")
     if v == 5 and not env.mosquitto:
         equal(reason, 0x8D, "reason of DISCONNECT")
-    alive = env.client(v, keep_alive=1)
-    time.sleep(2.5)
+    alive = env.client(v, keep_alive=4)  # two seconds of patience
+    time.sleep(9.0)
     want(alive.alive(), "a client that pings was closed")
 
 
@@ -387,6 +394,7 @@ def message_expiry(env, v):
     c.subscribe(t)
     c.disconnect()
     pub = env.client(v)
+    start = time.monotonic()
     pub.publish(t, b"short", MessageExpiryInterval=1)
     pub.publish(t, b"long", MessageExpiryInterval=100)
     pub.publish(t + "/r", b"short", retain=True, MessageExpiryInterval=1)
@@ -394,7 +402,7 @@ def message_expiry(env, v):
     c = env.client(v, client_id=name, clean=False, expiry=100)
     m = c.message()
     equal(m.payload, b"long", "what has not expired")
-    want(90 <= m.properties.MessageExpiryInterval <= 98, "%d s are left", m.properties.MessageExpiryInterval)
+    want(99 - (time.monotonic() - start) <= m.properties.MessageExpiryInterval <= 98, "%d s are left", m.properties.MessageExpiryInterval)
     c.quiet()
     c.subscribe(t + "/r")
     c.quiet()

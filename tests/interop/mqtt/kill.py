@@ -8,7 +8,7 @@ import time
 import clients
 from rig import want, equal
 
-PUBLISHERS, ROUNDS, LOAD_S, COME_S = 4, 3, 1.5, 30.0
+PUBLISHERS, ROUNDS, LOAD_S, COME_S = 4, 3, 1.5, 120.0
 
 
 def publisher(env, v, n, topic, acked, stop):
@@ -17,7 +17,7 @@ def publisher(env, v, n, topic, acked, stop):
     while not stop.is_set():
         try:
             if c is None:
-                c = clients.Mqtt(env.srv.mqtt_port, env.run + "-p%d-v%d" % (n, v), v, clean=False, expiry=300, limit=5)
+                c = clients.Mqtt(env.srv.mqtt_port, env.run + "-p%d-v%d" % (n, v), v, clean=False, expiry=300, limit=30)
             c.publish("%s/%d" % (topic, n), b"%d.%d" % (n, i))
             acked.append(b"%d.%d" % (n, i))
             if i % 5 == 0:
@@ -67,6 +67,15 @@ class Seen(list):
         self.ready = threading.Event()
 
 
+def load(acked):
+    """Some time in which each publisher got on."""
+    before, end = [len(a) for a in acked], time.monotonic() + COME_S
+    time.sleep(LOAD_S)
+    while any(len(a) == n or a.kept is None for a, n in zip(acked, before)):
+        want(time.monotonic() < end, "nothing was acknowledged in a round: %s", [len(a) for a in acked])
+        time.sleep(0.05)
+
+
 def sessions_and_retained(env, v):
     topic, stop = env.topic(), threading.Event()
     env.srv.start()
@@ -78,19 +87,17 @@ def sessions_and_retained(env, v):
     acked, seen = [Acked() for _ in range(PUBLISHERS)], Seen()
     threads = [threading.Thread(target=subscriber, args=(env, v, env.name("on"), topic, seen, stop))]
     threads[0].start()
-    want(seen.ready.wait(10), "the subscriber is not ready")
+    want(seen.ready.wait(COME_S), "the subscriber is not ready")
     work = threading.Event()
     pubs = [threading.Thread(target=publisher, args=(env, v, n, topic, acked[n], work)) for n in range(PUBLISHERS)]
     for t in pubs:
         t.start()
     try:
         for _ in range(ROUNDS):
-            before = sum(len(a) for a in acked)
-            time.sleep(LOAD_S)
+            load(acked)
             env.srv.kill()
-            want(sum(len(a) for a in acked) > before, "nothing was acknowledged in a round")
             env.srv.start()
-        time.sleep(LOAD_S)
+        load(acked)
     finally:
         work.set()
         for t in pubs:
@@ -120,7 +127,7 @@ def sessions_and_retained(env, v):
     for n in range(PUBLISHERS):
         mine = [int(m.split(b".")[1]) for m in dict.fromkeys(got) if m.startswith(b"%d." % n)]
         equal(mine, sorted(mine), "order of publisher %d" % n)
-    late = clients.Mqtt(env.srv.mqtt_port, env.name("late"), v, limit=10)
+    late = clients.Mqtt(env.srv.mqtt_port, env.name("late"), v, limit=COME_S)
     late.subscribe(topic + "/kept/+", 1)
     kept = dict(late.message()[:2] for _ in range(PUBLISHERS))
     for n, a in enumerate(acked):

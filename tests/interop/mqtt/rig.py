@@ -11,7 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-COME_S = 15.0     # until what must come has come
+COME_S = 60.0     # until what must come has come
 QUIET_S = 0.4     # in which what must not come would have come
 CASES = []
 

@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 CASES = []
-LIMIT_S = 30
+LIMIT_S = 120
 NAMES = {4: "mqttv311", 5: "mqttv5"}
 
 
@@ -114,7 +114,7 @@ def offline_in_a_shell(env, v):
     keep = ["-c", "-i", name] + (["-x", "300"] if v == 5 else [])
     run("mosquitto_sub", env, v, "-t", t, "-q", "1", "-E", *keep)
     run("mosquitto_pub", env, v, "-t", t, "-q", "1", "-l", body=b"".join(b"%d\n" % i for i in range(200)))
-    got = run("mosquitto_sub", env, v, "-t", t, "-q", "1", "-C", "200", "-W", "20", *keep)
+    got = run("mosquitto_sub", env, v, "-t", t, "-q", "1", "-C", "200", "-W", "90", *keep)
     if got != b"".join(b"%d\n" % i for i in range(200)):
         raise Wrong("%d lines: %.200s" % (got.count(b"\n"), got))
 
@@ -134,7 +134,7 @@ def properties_in_a_shell(env, v):
 def request_and_response(env, v):
     t = env.topic()
     answerer = Sub(env, v, "-t", t + "/ask", "-q", "1", "-C", "1", "-F", "got|%R %D")
-    asker = subprocess.Popen(command("mosquitto_rr", env, v, "-t", t + "/ask", "-e", t + "/answer", "-m", "how much", "-q", "1", "-D", "publish", "correlation-data", "c7", "-W", "20"),
+    asker = subprocess.Popen(command("mosquitto_rr", env, v, "-t", t + "/ask", "-e", t + "/answer", "-m", "how much", "-q", "1", "-D", "publish", "correlation-data", "c7", "-W", "90"),
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     got = answerer.lines()
     if got != [("%s/answer c7" % t).encode()]:

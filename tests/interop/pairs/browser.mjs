@@ -9,14 +9,17 @@ import { chromium } from 'playwright-core';
 import readline from 'node:readline';
 
 const [page_url, ws_url, executablePath] = process.argv.slice(2);
-const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
+const browser = await chromium.launch({ executablePath, timeout: 180000, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 const page = await browser.newPage();
+page.setDefaultTimeout(120000);
 const say = (what) => process.stdout.write(JSON.stringify(what) + '\n');
 await page.exposeFunction('say', say);
-await page.goto(page_url);
+/* A document without the web UI's policy, which lets its pages talk to their own server alone. */
+await page.goto(page_url + 'openapi.json');
 await page.evaluate((url) => new Promise((resolve, reject) => {
 	const ws = new WebSocket(url, 'gantry.v1.json');
 	window.ws = ws;
+	ws.onerror = () => window.say({ error: 'the socket failed' });
 	ws.onclose = (e) => { window.say({ closed: e.code, reason: e.reason }); reject(new Error('closed ' + e.code)); };
 	ws.onmessage = (e) => {
 		const m = JSON.parse(e.data);

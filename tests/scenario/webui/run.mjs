@@ -12,7 +12,7 @@ import * as streams from './streams.mjs';
 const [base, ws, executablePath, shots, only] = process.argv.slice(2);
 const { chromium } = createRequire(`${process.env.PLAYWRIGHT_FOLDER}/`)('playwright-core');
 const STEP_MS = 45000;     // the longest that a page may take to show something; it is a hang that is looked for
-const CASE_MS = 240000;
+const CASE_MS = 480000;
 const LAUNCH_MS = 180000;
 
 const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();

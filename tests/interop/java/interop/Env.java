@@ -35,6 +35,10 @@ import org.apache.rocketmq.common.message.MessageQueue;
 
 /* What every case uses: names of its own, clients that are given nothing but the name server's address, waiting and checking. */
 final class Env {
+	/* Limits of time are those of an idle machine; on a busy one everything may take so many times as long. */
+	private static final int PATIENCE = 3;
+	/* How long a client waits for a route or an answer to a question: 3 s are not enough where all clients start at once on two cores. */
+	static final int API_TIMEOUT_MS = 30_000;
 	static final int QUEUES = 4; /* of a topic that the first send creates */
 
 	static final class Failed extends RuntimeException {
@@ -80,10 +84,10 @@ final class Env {
 	}
 
 	static void until(int seconds, String what, BooleanSupplier good, Supplier<String> state) throws InterruptedException {
-		long end = System.nanoTime() + seconds * 1_000_000_000L;
+		long end = System.nanoTime() + PATIENCE * seconds * 1_000_000_000L;
 		while (!good.getAsBoolean()) {
 			if (System.nanoTime() > end)
-				throw new Failed(what + ": not within " + seconds + " s" + (state == null ? "" : ": " + state.get()));
+				throw new Failed(what + ": not within " + PATIENCE * seconds + " s" + (state == null ? "" : ": " + state.get()));
 			Thread.sleep(20);
 		}
 	}
@@ -124,10 +128,16 @@ final class Env {
 	DefaultMQProducer newProducer(String name) {
 		DefaultMQProducer p = new DefaultMQProducer("p-" + run + "-" + lang + "-" + name);
 		p.setNamesrvAddr(ns);
+		p.setMqClientApiTimeout(API_TIMEOUT_MS);
 		p.setInstanceName(lang + name + System.nanoTime());
 		/* Two cores carry many clients at once here. */
-		p.setSendMsgTimeout(10_000);
+		p.setSendMsgTimeout(30_000);
 		return p;
+	}
+
+	/* What a JVM does slowly for the first time is done before all cases begin at once. */
+	void warmUp() throws Exception {
+		send(new Message(topic("warm-up"), "T", "k", text("x")));
 	}
 
 	synchronized void close() {
@@ -161,6 +171,7 @@ final class Env {
 	DefaultMQPushConsumer push(String group, String topic, String expression) throws Exception {
 		DefaultMQPushConsumer c = new DefaultMQPushConsumer(group);
 		c.setNamesrvAddr(ns);
+		c.setMqClientApiTimeout(API_TIMEOUT_MS);
 		c.setInstanceName(lang + "c" + System.nanoTime());
 		c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
 		c.setConsumeThreadMin(2);
@@ -178,6 +189,8 @@ final class Env {
 
 	DefaultMQPushConsumer collect(String group, String topic, String expression, Seen seen) throws Exception {
 		DefaultMQPushConsumer c = push(group, topic, expression);
+		/* What a listener has handled counts as handled when it ends, although its thread had no time to say so yet. */
+		c.setAwaitTerminationMillisWhenShutdown(30_000);
 		c.registerMessageListener((List<MessageExt> msgs, org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext x) -> {
 			msgs.forEach(seen::add);
 			return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
@@ -191,6 +204,7 @@ final class Env {
 		@SuppressWarnings("deprecation")
 		DefaultMQPullConsumer c = new DefaultMQPullConsumer("gl" + group(name));
 		c.setNamesrvAddr(ns);
+		c.setMqClientApiTimeout(API_TIMEOUT_MS);
 		c.setInstanceName(lang + "l" + System.nanoTime());
 		c.start();
 		return c;
@@ -236,7 +250,7 @@ final class Env {
 
 	/* The queues of a topic that was just created may be a moment away from the name server. */
 	Set<MessageQueue> queues(DefaultMQPullConsumer c, String topic, int seconds) throws Exception {
-		long end = System.nanoTime() + seconds * 1_000_000_000L;
+		long end = System.nanoTime() + PATIENCE * seconds * 1_000_000_000L;
 		while (true) {
 			try {
 				Set<MessageQueue> s = c.fetchSubscribeMessageQueues(topic);
@@ -246,7 +260,7 @@ final class Env {
 				if (System.nanoTime() > end)
 					throw e;
 			}
-			check(System.nanoTime() < end, "topic %s has no route after %d s", topic, seconds);
+			check(System.nanoTime() < end, "topic %s has no route after %d s", topic, PATIENCE * seconds);
 			pause(100);
 		}
 	}

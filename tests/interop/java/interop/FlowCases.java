@@ -59,7 +59,7 @@ final class FlowCases {
 		p.setSendMsgTimeout(2000);
 		p.setRetryTimesWhenSendFailed(0);
 		p.start();
-		p.send(new Message(topic, "T", "first", text("x")));
+		p.send(new Message(topic, "T", "first", text("x")), 60_000);
 		Env.Seen seen = new Env.Seen();
 		DefaultMQPushConsumer c = env.push(env.group("flow"), topic, "*");
 		/* How soon a consumer is known to a restarted broker is the client's setting. */

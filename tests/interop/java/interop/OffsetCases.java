@@ -138,7 +138,7 @@ final class OffsetCases {
 
 	/* The index may be built a moment after the message is stored. */
 	private static QueryResult query(Env env, String topic, String key, int want) throws Exception {
-		long end = System.nanoTime() + 5_000_000_000L;
+		long end = System.nanoTime() + 30_000_000_000L;
 		long now = System.currentTimeMillis();
 		while (true) {
 			QueryResult r = null;
@@ -173,7 +173,7 @@ final class OffsetCases {
 	}
 
 	private static MessageExt byUniqueId(Env env, String topic, String id) throws Exception {
-		long end = System.nanoTime() + 5_000_000_000L;
+		long end = System.nanoTime() + 30_000_000_000L;
 		while (true) {
 			try {
 				MessageExt m = env.producer().viewMessage(topic, id);

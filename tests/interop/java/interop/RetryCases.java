@@ -103,7 +103,7 @@ final class RetryCases {
 					if (n > 0) {
 						long gap = all.get(n).at - all.get(n - 1).at;
 						check(gap >= LEVEL_1_MS - EARLY_MS, "attempt %d of k-%d came after %d ms", n, i, gap);
-						check(gap < 10_000, "attempt %d of k-%d came after %d ms", n, i, gap);
+						check(gap < 40_000, "attempt %d of k-%d came after %d ms", n, i, gap);
 					}
 				}
 			}
@@ -246,7 +246,7 @@ final class RetryCases {
 				long late = came.get(key) - due.get(key);
 				worst = Math.max(worst, late);
 				check(late >= -EARLY_MS, "%s came %d ms too early", key, -late);
-				check(late < 6000, "%s came %d ms late", key, late);
+				check(late < 18_000, "%s came %d ms late", key, late);
 				MessageExt m = seen.get(key);
 				same(topic, m.getTopic(), "topic of " + key);
 				same("TagD", m.getTags(), "tag of " + key);
