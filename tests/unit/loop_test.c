@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -52,7 +53,7 @@ static void *ask(void *arg)
 		atomic_store(&w->asked, i);
 		loop_wake(&w->loop);
 		while (i % 16 == 0 && atomic_load(&w->seen) < i)
-			;
+			sched_yield();
 	}
 	for (unsigned i = WAKES / 2 + 1; i <= WAKES; i++) {
 		atomic_store(&w->asked, i);
