@@ -434,6 +434,13 @@ enum status disk_posix_open(struct disk **ret, uv_loop_t *loop, struct clock *cl
 		snprintf(why, why_size, "cannot open the data folder %s: %s", root, strerror(err));
 		return disk_status(err);
 	}
+	/* Said here, where the folder has a name, and not by the first file that cannot be made in it. */
+	if (faccessat(dir, ".", W_OK | X_OK, AT_EACCESS) != 0) {
+		int err = errno;
+		close(dir);
+		snprintf(why, why_size, "cannot write to the data folder %s: %s", root, strerror(err));
+		return disk_status(err);
+	}
 	d = mem_new(sizeof(*d));
 	*d = (struct posix_disk){
 		.base = {&posix_ops}, .magic = DISK_MAGIC, .dir = dir, .lock_fd = -1, .clock = clock, .log = log};
