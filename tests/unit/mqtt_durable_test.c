@@ -93,6 +93,25 @@ static void what_came_while_away_comes_later(void **state)
 	mclient_expect(&s, "");
 }
 
+static void the_options_of_a_subscription_survive_the_process(void **state)
+{
+	(void)state;
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "dur", false, 1000);
+	mclient_say(&s, "82 L 0001 {} s't/#' 0D"); /* QoS 1, no local, retain as published */
+	mclient_expect(&s, "SUBACK v5 id=1 01");
+	mclient_close(&s);
+	mrig_restart(&rig);
+	resume(&s, "dur");
+	publisher();
+	mclient_publish(&p, "t/1", "kept", 1, true);
+	mclient_expect(&s, "PUBLISH v5 qos1 retain id=1 topic=t/1 payload=kept");
+	s.id = 10;
+	mclient_publish(&s, "t/1", "mine", 1, false);
+	mrig_run(&rig, 100);
+	mclient_expect(&s, "");
+}
+
 static void a_session_survives_the_process(void **state)
 {
 	(void)state;
@@ -629,6 +648,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_came_while_away_comes_later),
+		TEST(the_options_of_a_subscription_survive_the_process),
 		TEST(a_session_survives_the_process),
 		TEST(queues_without_progress_begin_at_the_subscription),
 		TEST(sessions_expire_by_the_clock_on_the_wall),
