@@ -99,8 +99,6 @@ def check_includes(path, text):
             target = m.group(1)
             to = folder_of(target)
             allowed = MAY[folder] | {folder}
-            if folder in ("namesrv", "client") and library_file(path):
-                allowed = allowed | {"os"}
             if "/" not in target or not os.path.isfile(os.path.join(ROOT, target)):
                 say("may-use", path, no, f'"{target}" is not written from the root, or is not there')
             elif to not in allowed and target not in allowed and not (folder == "app" and to.startswith("front/")):
