@@ -259,6 +259,15 @@ enum status delay_state_apply(struct eng *g, struct slice payload)
 	return ST_OK;
 }
 
+void delay_numbers(struct eng *g, struct engine_stats *r)
+{
+	for (int i = 0; i < DELAY_LEVELS; i++) {
+		const struct level *l = &g->delay->level[i];
+		struct queue *q = topic_queue_peek(l->topic, i);
+		r->delay[i] = (struct delay_numbers){l->cursor, q == NULL ? 0 : q->index.next};
+	}
+}
+
 uint64_t delay_lowest(struct eng *g)
 {
 	uint64_t lowest = UINT64_MAX;

@@ -127,6 +127,7 @@ static void finish_stats(struct eng *g, struct engine_stats *r)
 	g->stats[STAT_DISK_FULL] = g->clog.full || g->space_low;
 	memcpy(r->v, g->stats, sizeof r->v);
 	r->visible = clog_visible(&g->clog);
+	delay_numbers(g, r);
 }
 
 /* Calls what is in the list now; what the callbacks add waits for the next turn. */

@@ -306,6 +306,7 @@ void delay_replayed(struct eng *g, uint64_t prepared);
 void delay_recovered(struct eng *g);
 void delay_state_save(struct eng *g, struct buf *items);
 enum status delay_state_apply(struct eng *g, struct slice payload);
+void delay_numbers(struct eng *g, struct engine_stats *r);
 /* Lowest position of a parked record that is still needed; UINT64_MAX when there is none. */
 uint64_t delay_lowest(struct eng *g);
 /* A dead-letter copy with 'prepared' set was seen in the log while replaying (lease.c). */

@@ -542,6 +542,9 @@ struct engine_stats {
 	const struct actor *actor;
 	uint64_t v[STAT_COUNT];   /* out */
 	uint64_t visible;         /* out: the position of the log behind the last message that readers can see */
+	struct delay_numbers {
+		uint64_t next, end;
+	} delay[18];              /* out: of each delay level: the offset of the next message that will be due, and the one behind the last */
 };
 static inline void engine_stats(struct engine *e, struct engine_stats *r) { engine_submit(e, &r->ask, ENGINE_STATS); }
 

@@ -205,6 +205,21 @@ static void put_timers(struct table *t, const struct nat *f, const struct nat_sa
 	put_double(t, "timerDequeueTps", rate(now->unparked, then.unparked, ns));
 }
 
+/* Of each delay level: how far it was delivered, and how far it is filled. */
+static void put_delays(struct table *t, const struct delay_numbers *levels, unsigned n)
+{
+	struct buf name = {0};
+
+	for (unsigned i = 0; i < n; i++) {
+		buf_reset(&name);
+		buf_fmt(&name, "scheduleMessageOffset_%u", i + 1);
+		buf_reset(&t->text);
+		buf_fmt(&t->text, "%llu,%llu", (unsigned long long)levels[i].next, (unsigned long long)levels[i].end);
+		wire_table_put(&t->t, buf_view(&name), buf_view(&t->text));
+	}
+	buf_fini(&name);
+}
+
 /* What tools read and Gantry has no such thing of: thread pools, their queues, and the locks and buffers of another store. */
 static void put_absent(struct table *t)
 {
@@ -252,6 +267,7 @@ static void runtime_got(struct engine_ask *a, enum status st)
 	put_puts_and_gets(&t, f, &now, v);
 	put_store(&t, v);
 	put_timers(&t, f, &now);
+	put_delays(&t, c->u.stats.delay, ARRAY_LEN(c->u.stats.delay));
 	put_absent(&t);
 	for (unsigned i = 0; i < STAT_COUNT; i++)
 		put_u64(&t, engine_stat_rows[i].name, v[i]);

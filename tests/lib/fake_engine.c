@@ -371,7 +371,10 @@ static void fill(struct fake_engine *e, struct engine_ask *a, enum status st, vo
 		r->count = e->n_offsets;
 		break;
 	}
-	case ENGINE_STATS: memcpy(container_of(a, struct engine_stats, ask)->v, e->stats, sizeof(e->stats)); break;
+	case ENGINE_STATS:
+		memcpy(container_of(a, struct engine_stats, ask)->v, e->stats, sizeof(e->stats));
+		memcpy(container_of(a, struct engine_stats, ask)->delay, e->delay, sizeof(e->delay));
+		break;
 	default: break;
 	}
 }

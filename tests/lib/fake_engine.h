@@ -48,6 +48,7 @@ struct fake_engine {
 	struct subscription *subs;             /* of every group with members */
 	size_t n_subs;
 	uint64_t stats[STAT_COUNT];
+	struct delay_numbers delay[18];
 	struct fake_member members[FAKE_MEMBERS_MAX];
 	size_t n_members;
 };

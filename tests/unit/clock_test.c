@@ -130,6 +130,9 @@ static void delays_are_kept_when_the_clock_was_ahead(void **state)
 		send_delayed(&r, "5"); /* a minute */
 		rig_run(&r, 59900);
 		assert_int_equal(messages(&r), before); /* never early */
+		struct engine_stats n = {.actor = NULL};
+		delay_numbers(eng_of(r.e), &n);
+		assert_true(n.delay[4].next + 1 == n.delay[4].end && n.delay[3].end == 0);
 		rig_run(&r, 60000 / 7 + 200);
 		assert_int_equal(messages(&r), before + 1);
 		rig_restart(&r);

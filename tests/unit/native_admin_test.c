@@ -770,6 +770,7 @@ static void runtime_has_every_key(void **state)
 	r.e.stats[STAT_LOG_DURABLE] = 900;
 	r.e.stats[STAT_LOG_MIN] = 100;
 	r.e.stats[STAT_DISK_FREE_BYTES] = 8100;
+	r.e.delay[17] = (struct delay_numbers){3, 21};
 	rig_ask(&r, REQ_GET_BROKER_RUNTIME_INFO, NOTHING, NULL);
 	rig_turn(&r);
 	rig_expect(&r, ANS_SUCCESS);
@@ -785,6 +786,8 @@ static void runtime_has_every_key(void **state)
 	assert_string_equal(number_of(table, "commitLogDiskRatio"), "0.1000");
 	assert_string_equal(number_of(table, "dispatchBehindBytes"), "100");
 	assert_string_equal(number_of(table, "msgPutTotalTodayNow"), "4");
+	assert_string_equal(number_of(table, "scheduleMessageOffset_1"), "0,0");
+	assert_string_equal(number_of(table, "scheduleMessageOffset_18"), "3,21");
 	json_decref(doc);
 	rig_close(&r);
 }
