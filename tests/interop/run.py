@@ -286,6 +286,8 @@ def cluster_phase(d, run):
         apache.start_broker(ns=gantry.ns)
         wait_brokers(d, gantry.ns, 2)
         known_at_once(d, "routes-of-apache-broker", apache.port, gantry.ns)
+        # Made on both: who lets the first send make it has it on one of them alone where his client looks at the route in between.
+        made_on_all(gantry.ns, (run + "-x-j5-brokers", run + "-y-go-brokers"), (gantry.port, apache.port))
         first = d.start("cluster", d.command("j5", gantry.ns, run + "-x", "j5", "two-brokers", ["-Dinterop.brokers=2"]), limit)
         first.join()
         if d.go:
@@ -322,6 +324,22 @@ def known_at_once(d, name, broker_port, ns):
         d.result.line("FAIL cluster.%s of %d topics %d were not routed when the broker had answered" % (name, AT_ONCE_TOPICS, missing))
     else:
         d.result.line("ok cluster.%s" % name)
+
+
+def made_on_all(ns, topics, ports, limit=180):
+    """Topics on several brokers, and in the name server's route with all of them."""
+    for port in ports:
+        conn = native.Connection(port)
+        for topic in topics:
+            conn.want(native.CREATE_TOPIC, native.topic_fields(topic))
+        conn.close()
+    look, end = native.Connection(int(ns.split(":")[1])), time.monotonic() + limit
+    for topic in topics:
+        while look.ask(native.ROUTE, {"topic": topic}).body.count(b'"brokerAddrs"') < len(ports):
+            if time.monotonic() > end:
+                raise server.Broken("%s is not routed to %d brokers after %d s" % (topic, len(ports), limit))
+            time.sleep(0.1)
+    look.close()
 
 
 def wait_brokers(d, ns, count, limit=180):
