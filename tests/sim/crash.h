@@ -62,7 +62,7 @@ struct message {
 	int64_t stored_ms; /* of a delayed one: when it was parked */
 	uint64_t parked;   /* of a delayed one: its position in the schedule topic */
 	uint64_t lease_ns; /* when it was settled */
-	uint64_t lease_tag; /* of its latest delivery to the lease group */
+	uint64_t lease_tag, lease_incarnation; /* of its latest delivery to the lease group */
 	uint64_t given_ns; /* when that was */
 	unsigned lease_run; /* the run of the engine that made it */
 	bool again;        /* the lease group began anew since it was sent: it may be handled twice */

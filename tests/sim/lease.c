@@ -89,13 +89,13 @@ static void settle_receipt(struct life *l)
 	struct message *m = &l->msgs[r.id];
 	static const enum settle hows[] = {SETTLE_ACK, SETTLE_ACK, SETTLE_ACK, SETTLE_RETRY, SETTLE_REJECT, SETTLE_EXTEND, SETTLE_RELEASE};
 	enum settle how = hows[below(l, ARRAY_LEN(hows))];
-	bool current = m->lease_run == l->crash_no, latest = m->lease_tag == r.tag && r.anew == l->anew[r.topic];
+	bool current = m->lease_run == l->crash_no, latest = m->lease_tag == r.tag && m->lease_incarnation == r.incarnation;
 	struct op *op = op_new(l, OP_SETTLE);
 
 	op->topic = r.topic;
 	op->first = r.id;
 	op->anew = l->anew[r.topic];
-	op->granted = (current && m->lease_tag != r.tag) || m->lease == LEASE_ACKED || m->lease == LEASE_REJECTED ||
+	op->granted = (current && !latest) || m->lease == LEASE_ACKED || m->lease == LEASE_REJECTED ||
 		r.anew < l->anew_sure[r.topic][r.queue]; /* it must be stale */
 	op->was_present = current && latest && m->lease == LEASE_NONE && m->given_ns > 0 && l->world.clock.now_ns < m->given_ns + LEASE_NS &&
 		l->topics[r.topic].being == PRESENT && !l->topics[r.topic].busy && l->topics[r.topic].life == r.topic_life; /* it must hold */
@@ -144,6 +144,7 @@ static void deliver(struct engine_sub *sub, const struct delivery *d)
 	MUST(l, d->attempt >= 1 && d->lease_ms > 0, "attempt %u, lease %lld ms", d->attempt, (long long)d->lease_ms);
 	m->lease = LEASE_NONE;
 	m->lease_tag = d->tag;
+	m->lease_incarnation = d->incarnation;
 	m->lease_run = l->crash_no;
 	m->given_ns = s->detach ? l->world.clock.now_ns : 0;
 	if (s->n_out == ARRAY_LEN(s->out))
