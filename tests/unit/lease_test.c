@@ -542,8 +542,10 @@ static void subscriptions_of_a_group_share_and_others_do_not(void **state)
 		assert_int_equal(eph.n, 41 + i);
 		assert_int_equal(eph.v[eph.n - 1].attempt, i + 2);
 	}
+	uint64_t leases = rig_stat(&r, STAT_LEASES);
 	assert_int_equal(rig_settle(&r, &eph, eph.v[eph.n - 1].tag, SETTLE_REJECT, 0), ST_OK);
 	assert_int_equal(rig_stat(&r, STAT_DEAD_LETTERS_TOTAL), 0);
+	assert_int_equal(rig_stat(&r, STAT_LEASES), leases - 1);
 	/* The foreign subscription's tag is no receipt. */
 	assert_int_equal(rig_settle(&r, &b, a.v[0].tag, SETTLE_ACK, 0), ST_GONE);
 	/* What one gives back goes to the other at once, and is no failed attempt. */
