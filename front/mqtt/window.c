@@ -141,7 +141,8 @@ void mq_acked(struct mq_session *s, uint16_t id)
 		s->window.v = NULL;
 		s->window.cap = 0;
 	}
-	if (list_empty(&s->behind) && list_empty(&s->backlog) && !s->parked)
+	bool again = s->window.count > s->window.out; /* retained ones, say, that no flow reads again */
+	if (!again && list_empty(&s->behind) && list_empty(&s->backlog) && !s->parked)
 		return;
 	/* Half of the room at once, so that a read brings more than one message; less of it after a moment, for who keeps some for long. */
 	if (s->window.out <= s->conn->receive_max / 2u && s->window.out <= s->f->max_inflight / 2)

@@ -189,6 +189,36 @@ static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 	assert_true(n <= 4);
 }
 
+/* 3.1.2.11.3 and 4.4: a connection that takes less at once than the last one gets all that was not acknowledged, with each acknowledgement more. */
+static void retained_messages_come_again_as_fast_as_the_client_takes_them(void **state)
+{
+	(void)state;
+	mclient_open(&rig, &p, 5);
+	mclient_connect(&p, "p", true, 0);
+	for (unsigned i = 0; i < 5; i++) {
+		char name[8];
+		snprintf(name, sizeof(name), "r/%u", i);
+		mclient_publish(&p, name, "x", 1, true);
+	}
+	mclient_open(&rig, &s, 5);
+	mclient_connect(&s, "dur", false, 1000);
+	mclient_subscribe(&s, "r/#", 1);
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(mclient_take(&s));
+	/* Nothing else is kept for it that would move it on. */
+	mclient_say(&s, "A2 L 0064 {} s'r/#'");
+	assert_true(mclient_take(&s));
+	mclient_close(&s);
+	mclient_open(&rig, &s, 5);
+	mclient_say(&s, "10 L s'MQTT' 05 00 0000 {11 000003E8 21 0001} s'dur'");
+	assert_true(mclient_take(&s) && s.p.session_present);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_true(mclient_take(&s) && s.p.type == MQTT_PUBLISH && s.p.dup);
+		mclient_ack(&s, s.p.id);
+	}
+	mclient_expect(&s, "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -200,6 +230,7 @@ int main(void)
 		TEST(no_local_holds_for_retained_messages_and_wills),
 		TEST(an_old_client_keeps_its_keep_alive),
 		TEST(retained_messages_that_were_not_sent_yet_are_owed),
+		TEST(retained_messages_come_again_as_fast_as_the_client_takes_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
