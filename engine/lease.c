@@ -196,6 +196,7 @@ static void feed_close(struct feed *f)
 void feed_free(struct feed *f)
 {
 	CHECK_OBJ(f, FEED_MAGIC);
+	list_remove(&f->wait.link); /* others may stand beside it in the line for a read */
 	heap_drop(&f->gs->eng->timers, &f->again.node);
 	heap_drop(&f->gs->eng->timers, &f->linger.node);
 	LIST_EACH_SAFE(&f->subs, n, t) {
@@ -255,6 +256,10 @@ static void sub_end(struct sub *s, enum status why)
 		feed_rest(f);
 	while ((n = s->leases.next) != &s->leases) /* none are left when the cursors went with the feed */
 		item_ready(container_of(n, struct item, link));
+	if (!f->dead) { /* what waited for its credit may be wanted by nobody now */
+		look_again(f);
+		feed_wake(f);
+	}
 	if (!f->dead && f->group != NULL && f->n_owned == 0)
 		share_check(s->gs, f->group); /* counts the idle ones */
 	list_push(&f->gs->ended_subs, &s->link);
@@ -523,6 +528,8 @@ static bool step_ready(struct feed *f)
 		if (st == ST_OK && s == NULL) { /* it is in nobody's way there */
 			list_remove(&it->link);
 			list_push(&f->aside, &it->link);
+			if (!any && cursor_full(it->cursor))
+				cursor_wake(it->cursor); /* unless its queue is full, and waits for what nobody wants: make_room */
 			continue;
 		}
 		if (st == ST_OK)

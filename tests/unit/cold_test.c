@@ -12,7 +12,8 @@
 
 #include "base/mem.h"
 #include "engine/clog.h"
-#include "tests/lib/engine_rig.h"
+#include "engine/eng.h"
+#include "tests/lib/group_rig.h"
 
 /* Each message fills more than half of a block, so every other one begins in a block of its own. */
 enum { BODY = 16000, MESSAGES = 60, PULLS = MESSAGES / 2, BLOCK = 16384, LOADS_MAX = 2 };
@@ -45,11 +46,21 @@ static void on_pulled(struct engine_ask *a, enum status st)
 	p->place = answered++;
 }
 
+static void send(struct slice props)
+{
+	static uint8_t body[BODY];
+	struct engine_send s = {.ask = {.done = on_sent}, .default_topic = SLICE_LIT("TBW102"), .default_queues = 1};
+
+	s.msg = (struct msg){.topic = SLICE_LIT("orders"), .props = props, .body = slice_of(body, BODY), .max_reconsume = -1};
+	sent = false;
+	engine_send(rig.e, &s);
+	rig_run(&rig, 1);
+	assert_true(sent);
+}
+
 /* A store whose messages are not in memory. */
 static int setup(void **state)
 {
-	static uint8_t body[BODY];
-
 	(void)state;
 	memset(pulls, 0, sizeof(pulls));
 	answered = 0;
@@ -60,14 +71,8 @@ static int setup(void **state)
 	rig.conf.cache_bytes = (uint64_t)LOADS_MAX * CLOG_LOADS_SHARE * BLOCK;
 	rig.conf.segment_bytes = rig.conf.ahead_bytes = rig.conf.unsynced_bytes = 2u << 20;
 	rig_open(&rig);
-	for (int i = 0; i < MESSAGES; i++) {
-		struct engine_send s = {.ask = {.done = on_sent}, .default_topic = SLICE_LIT("TBW102"), .default_queues = 1};
-		s.msg = (struct msg){.topic = SLICE_LIT("orders"), .body = slice_of(body, BODY), .max_reconsume = -1};
-		sent = false;
-		engine_send(rig.e, &s);
-		rig_run(&rig, 1);
-		assert_true(sent);
-	}
+	for (int i = 0; i < MESSAGES; i++)
+		send((struct slice){NULL, 0});
 	rig_restart(&rig);
 	rig_run(&rig, 100);
 	rig.disk.cold = true;
@@ -177,6 +182,41 @@ static void a_failed_read_ends_only_its_own_pull(void **state)
 		assert_int_equal(pulls[i].st, i < LOADS_MAX ? ST_IO : ST_OK);
 }
 
+/* What is freed first has left the line when the others leave it. */
+static void a_crash_leaves_nobody_in_the_line(void **state)
+{
+	struct rig_open o = {.topic = "orders", .group = "g", .expr = "*", .start = SUB_START_FIRST, .lease_ms = 1000};
+	struct rig_sub s = {0};
+	struct prng torn;
+	unsigned standing = 0;
+
+	(void)state;
+	prng_init(&torn, 5);
+	rig.disk.cold = false;
+	send(SLICE_LIT("DELAY\0012\2"));
+	for (int i = 0; i < 4; i++)
+		send((struct slice){NULL, 0});
+	rig_restart(&rig);
+	assert_int_equal(rig_subscribe(&rig, &s, &o), ST_OK);
+	rig.disk.cold = true;
+	for (unsigned i = 0; i < LOADS_MAX; i++)
+		ask(i, 2 + 2 * i);
+	engine_turn(rig.e);
+	rig_credit(&rig, &s, 1);
+	for (int i = 0; i < 3; i++)
+		engine_turn(rig.e);
+	rig.clock.ns += 6 * SEC_NS; /* the delayed one is due */
+	engine_turn(rig.e);
+	LIST_EACH(&eng_of(rig.e)->clog.line, n)
+		standing++;
+	assert_int_equal(standing, 2);
+	memdisk_run(&rig.disk); /* the reads end, and nobody has been let in yet */
+	rig.disk.cold = false;
+	rig_crash(&rig, &torn);
+	assert_int_equal(answered, 0);
+	rig_sub_free(&s);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -187,6 +227,7 @@ int main(void)
 		TEST(who_goes_away_holds_up_nobody),
 		TEST(the_line_goes_on_without_reads),
 		TEST(a_failed_read_ends_only_its_own_pull),
+		TEST(a_crash_leaves_nobody_in_the_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -514,6 +514,40 @@ static void a_redelivery_that_nobody_wants_stops_no_queue(void **state)
 	rig_fini(&r);
 }
 
+/* The queue was full before its last wanted message was given out, and nothing arrives any more. */
+static void a_full_queue_goes_on_when_nobody_wants_what_fills_it(void **state)
+{
+	(void)state;
+	for (int came_back = 0; came_back < 2; came_back++) {
+		struct rig r;
+		struct rig_sub a = {0}, b = {0};
+		struct rig_open of_a = opening(LEASE_ITEMS_MAX), of_b = opening(10);
+		setup(&r, 1);
+		of_a.expr = "A";
+		of_b.expr = "B";
+		of_a.lease_ms = of_b.lease_ms = 60000;
+		assert_int_equal(rig_subscribe(&r, &a, &of_a), ST_OK);
+		assert_int_equal(rig_subscribe(&r, &b, &of_b), ST_OK);
+		for (unsigned i = 0; i < LEASE_ITEMS_MAX; i++)
+			send(&r, "t", 0, "A", "a");
+		send(&r, "t", 0, "B", "b");
+		rig_turns(&r, 100);
+		assert_int_equal(a.n, LEASE_ITEMS_MAX);
+		assert_int_equal(b.n, 0);
+		/* They are with the one who goes away, or wait for his credit. */
+		for (unsigned i = 0; came_back && i < LEASE_ITEMS_MAX; i++)
+			assert_int_equal(rig_settle(&r, &a, a.v[i].tag, SETTLE_RETRY, 0), ST_OK);
+		rig_turns(&r, 10);
+		assert_int_equal(b.n, 0);
+		rig_unsubscribe(&r, &a);
+		rig_run(&r, 1000);
+		assert_got(&b, "b");
+		rig_sub_free(&a);
+		rig_sub_free(&b);
+		rig_fini(&r);
+	}
+}
+
 static void subscriptions_of_a_group_share_and_others_do_not(void **state)
 {
 	struct rig r;
@@ -886,6 +920,7 @@ int main(void)
 		cmocka_unit_test(filters_work_on_the_index),
 		cmocka_unit_test(a_redelivery_goes_where_its_tag_matches),
 		cmocka_unit_test(a_redelivery_that_nobody_wants_stops_no_queue),
+		cmocka_unit_test(a_full_queue_goes_on_when_nobody_wants_what_fills_it),
 		cmocka_unit_test(subscriptions_of_a_group_share_and_others_do_not),
 		cmocka_unit_test(where_a_group_begins),
 		cmocka_unit_test(bad_requests_are_refused),
