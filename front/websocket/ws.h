@@ -88,6 +88,7 @@ struct ws_peer {
 	uint32_t publishing;    /* publishes under way */
 	uint32_t calls;         /* settlements under way */
 	uint32_t n_subs;
+	uint32_t viewing;       /* subscriptions that read a message again */
 	bool closing;           /* we asked the carrier to close */
 	bool paused;
 	struct actor actor;

@@ -57,6 +57,7 @@ static void viewed(struct engine_ask *a, enum status st)
 
 	CHECK_OBJ(s, WS_SUB_MAGIC);
 	s->viewing = false;
+	p->viewing--;
 	w->reserved -= s->late[0].n;
 	if (s->over || s->state != SUB_OPEN || !ws_peer_open(p)) {
 		ws_sub_free_if_over(s);
@@ -70,10 +71,14 @@ static void viewed(struct engine_ask *a, enum status st)
 	if (st != ST_OK && st != ST_NOT_FOUND) /* which is what retention dropped */
 		log_error(w->log, "websocket", "position=%llu event=unreadable status=%s", (unsigned long long)s->late[0].position, status_name(st));
 	shift(s);
-	if (sent)
+	if (sent) {
 		ws_sub_send(s, &m, NULL);
-	else if (!s->automatic)
+		/* One message may be all that there is room for: the connection's others come first next time. */
+		list_remove(&s->link);
+		list_push(&p->subs, &s->link);
+	} else if (!s->automatic) {
 		s->wanted++;
+	}
 	ws_sub_flow(s);
 }
 
@@ -85,6 +90,7 @@ void ws_late_next(struct ws_sub *s)
 	if (s->viewing || !ws_late_room(s, s->late[0].n))
 		return;
 	s->viewing = true;
+	p->viewing++;
 	p->front->reserved += s->late[0].n;
 	s->view = (struct engine_view){.ask.done = viewed, .actor = &p->actor, .position = s->late[0].position};
 	engine_view(p->front->engine, &s->view);

@@ -188,12 +188,16 @@ static void deliver(struct engine_sub *e, const struct delivery *d)
 		skip(s, d, SETTLE_ACK);
 		return;
 	}
-	bool room = (s->n_late == 0 || s->group) && ws_late_room(s, d->record.n);
+	/* What another subscription of the connection reads again came before: else it would find the room taken each time. */
+	bool turn = s->group || (s->n_late == 0 && (p->viewing == 0 || d->record.n <= WS_SMALL));
+	bool room = turn && ws_late_room(s, d->record.n);
 	if (room) {
 		ws_sub_send(s, &m, s->group ? d : NULL);
 		ws_sub_flow(s);
 	} else if (!s->group) {
 		ws_late_put(s, m.r.position, d->record.n);
+		if (!turn)
+			ws_sub_flow(s);
 	} else {
 		/* Perhaps another member of the group has room. */
 		s->wanted++;

@@ -135,6 +135,39 @@ static void test_large_in_group(void **state)
 	ws_hang_up(p);
 }
 
+/* Subscriptions of one connection whose messages each take all of its room have their turns. */
+static void test_large_by_turns(void **state)
+{
+	enum { TAPS = 3, EACH = 24 };
+	struct front_world *w = *state;
+	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
+	unsigned came[TAPS] = {0};
+
+	for (unsigned i = 0; i < TAPS; i++) {
+		char name[2] = {(char)('0' + i), '\0'};
+		make_topic(w, name, 1);
+		publish_large(p, name, 30 << 10, 0, EACH);
+	}
+	c->room = 16 << 10;
+	for (unsigned i = 0; i < TAPS; i++)
+		ws_say(c, "{\"type\":\"subscribe\",\"id\":\"%u\",\"topic\":\"%u\",\"from\":\"earliest\",\"credit\":\"auto\"}", i, i);
+	for (unsigned n = 0; n < TAPS * EACH;) {
+		json_t *j = ws_expect(c, "");
+		if (strcmp(ws_text(j, "type"), "message") != 0)
+			continue;
+		unsigned i = (unsigned)atoi(ws_text(j, "sub"));
+		assert_true(i < TAPS);
+		assert_int_equal(atoi(ws_text(j, "body")), came[i]);
+		came[i]++;
+		n++;
+		for (unsigned k = 0; k < TAPS; k++)
+			if (came[k] < EACH && came[i] > came[k] + 4)
+				fail_msg("%u of %u, but %u of %u", came[i], i, came[k], k);
+	}
+	ws_hang_up(c);
+	ws_hang_up(p);
+}
+
 /* All readers together are bounded, and those that wait have their turn when others read, or go. */
 static void test_slow_readers_together(void **state)
 {
@@ -178,7 +211,7 @@ static void test_slow_readers_together(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {T(large_behind_small), T(large_in_group), T(slow_readers_together)};
+	const struct CMUnitTest tests[] = {T(large_behind_small), T(large_in_group), T(large_by_turns), T(slow_readers_together)};
 
 	front_kind_under_test = &ws_front_kind;
 	return cmocka_run_group_tests(tests, NULL, NULL);
