@@ -124,8 +124,8 @@ static void watch_space(struct eng *g)
 	g->stats[STAT_DISK_FREE_BYTES] = free_bytes;
 	bool low = free_bytes < reserve || (g->janitor->held && g->conf.retain_bytes > 0 && g->clog.tail - g->clog.min > g->conf.retain_bytes);
 	if (low != g->space_low)
-		log_warn(g->log, "janitor", "event=%s free=%llu reserve=%llu", low ? "space-low" : "space-back", (unsigned long long)free_bytes,
-			(unsigned long long)reserve);
+		log_warn(g->log, "janitor", "event=%s free=%llu reserve=%llu sends are %s", low ? "space-low" : "space-back", (unsigned long long)free_bytes,
+			(unsigned long long)reserve, low ? "refused until there is space" : "taken again");
 	g->space_low = low;
 }
 
