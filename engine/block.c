@@ -134,6 +134,17 @@ void clog_blocks_admit(struct clog *c)
 	}
 }
 
+void clog_waits_forget(struct clog *c)
+{
+	size_t at = 0;
+	struct u64map_slot *slot;
+	while (list_pop(&c->line) != NULL)
+		;
+	while ((slot = u64map_each(&c->blocks, &at)) != NULL)
+		while (list_pop(&((struct clog_block *)slot->value)->waiters) != NULL)
+			;
+}
+
 /* Must it wait until others have had their blocks read? Bytes that are in the page cache can always be had. */
 static bool lines_up(struct clog *c, uint64_t position, struct clog_wait *w)
 {

@@ -169,6 +169,7 @@ struct clog_block *clog_block_find(struct clog *c, uint64_t position);
 void clog_block_settle(struct clog *c, struct clog_block *b); /* full: it may go when memory is short */
 void clog_blocks_release(struct clog *c); /* lets go of what was dropped before this turn */
 void clog_blocks_admit(struct clog *c); /* lets the first of the line go on, as far as there is room for reads; once a turn */
+void clog_waits_forget(struct clog *c); /* nobody waits any more, and nobody is told: those who did are about to be freed, one beside the other */
 void clog_blocks_drop(struct clog *c, uint64_t from, uint64_t to); /* forgets cached blocks of [from, to) */
 
 #endif

@@ -166,7 +166,6 @@ void cursor_free(struct cursor *c)
 		heap_drop(&c->gs->eng->timers, &it->timer.node);
 		mem_free(it);
 	}
-	list_remove(&c->wait.link);
 	heap_drop(&c->gs->eng->timers, &c->again.node);
 	u64map_fini(&c->items);
 	mem_free(c->bits);

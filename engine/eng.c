@@ -403,6 +403,7 @@ void engine_abandon(struct engine *e)
 {
 	struct eng *g = eng_of(e);
 	heap_fini(&g->timers); /* first: it lets go of nodes that stand in what is freed next */
+	clog_waits_forget(&g->clog); /* likewise */
 	lookup_fini(g);
 	send_back_forget(g);
 	janitor_fini(g);

@@ -636,7 +636,6 @@ void groups_fini(struct eng *g)
 	LIST_EACH_SAFE(&gs->groups, n, t)
 		group_free(gs, container_of(n, struct group, link));
 	map_fini(&g->groups);
-	list_remove(&gs->copy_wait.link);
 	gs->magic = 0;
 	mem_free(gs->gateway);
 	mem_free(gs);

@@ -196,7 +196,6 @@ static void feed_close(struct feed *f)
 void feed_free(struct feed *f)
 {
 	CHECK_OBJ(f, FEED_MAGIC);
-	list_remove(&f->wait.link); /* others may stand beside it in the line for a read */
 	heap_drop(&f->gs->eng->timers, &f->again.node);
 	heap_drop(&f->gs->eng->timers, &f->linger.node);
 	LIST_EACH_SAFE(&f->subs, n, t) {

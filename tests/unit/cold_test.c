@@ -182,7 +182,7 @@ static void a_failed_read_ends_only_its_own_pull(void **state)
 		assert_int_equal(pulls[i].st, i < LOADS_MAX ? ST_IO : ST_OK);
 }
 
-/* What is freed first has left the line when the others leave it. */
+/* What is freed first is in the line no more when the others leave it. */
 static void a_crash_leaves_nobody_in_the_line(void **state)
 {
 	struct rig_open o = {.topic = "orders", .group = "g", .expr = "*", .start = SUB_START_FIRST, .lease_ms = 1000};
