@@ -418,3 +418,20 @@ void mclient_ack(struct mclient *c, uint16_t id)
 
 	mclient_put(c, &p);
 }
+
+struct mrig mrig;
+
+int mrig_setup(void **state)
+{
+	(void)state;
+	mrig_init(&mrig);
+	mrig_open(&mrig);
+	return 0;
+}
+
+int mrig_teardown(void **state)
+{
+	(void)state;
+	mrig_fini(&mrig);
+	return 0;
+}

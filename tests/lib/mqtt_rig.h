@@ -37,6 +37,10 @@ void mrig_restart(struct mrig *r);
 /* As kill -9: what was written is there, nothing else was done in order. */
 void mrig_kill(struct mrig *r);
 void mrig_fini(struct mrig *r);
+/* The one of a test program, and the fixture of its cases: opened before each, gone after it. */
+extern struct mrig mrig;
+int mrig_setup(void **state);
+int mrig_teardown(void **state);
 uint64_t mrig_number(struct mrig *r, const char *name); /* of describe() */
 enum status mrig_send(struct mrig *r, const char *topic, const char *props, const char *body); /* as another front would: props "a\1b\2" */
 enum status mrig_topic(struct mrig *r, const char *name, uint32_t queues);

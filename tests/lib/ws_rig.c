@@ -264,7 +264,7 @@ static void start(struct front_world *w)
 	front_websocket.open(r->front);
 }
 
-void *ws_front(struct front_world *w) { return ((struct ws_rig *)w->front)->front; }
+struct ws *ws_front(struct front_world *w) { return ((struct ws_rig *)w->front)->front; }
 
 static void turn(struct front_world *w)
 {
@@ -375,3 +375,29 @@ const struct front_kind ws_front_kind = {
 	"websocket", start, turn, drain, stop, stopped, fini, connect_client, hang_up, is_open, publish, said, code, subscribe, received, settle, stall, queued,
 	request, raw, false,
 };
+
+void ws_put_topic(struct front_world *w, const char *name, uint32_t queues)
+{
+	static struct actor me = {.front = "test"};
+	struct engine_topic t = {.actor = &me, .name = slice_str(name), .conf = {.read_queues = queues, .write_queues = queues, .perm = PERM_READ | PERM_WRITE}};
+
+	engine_topic_put(w->engine, &t);
+	front_world_run(w, 200);
+	assert_int_equal(t.ask.status, ST_OK);
+}
+
+void ws_put(struct ws_client *c, const char *topic, const char *body)
+{
+	ws_say(c, "{\"type\":\"publish\",\"id\":\"p\",\"topic\":\"%s\",\"body\":\"%s\"}", topic, body);
+	ws_expect(c, "published");
+}
+
+void ws_put_numbers(struct ws_client *c, const char *topic, unsigned from, unsigned to)
+{
+	char body[16];
+
+	for (unsigned i = from; i < to; i++) {
+		snprintf(body, sizeof(body), "%u", i);
+		ws_put(c, topic, body);
+	}
+}

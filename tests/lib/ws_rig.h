@@ -53,6 +53,10 @@ void ws_expect_bye(struct ws_client *c, int code, bool reconnect);
 const char *ws_text(const json_t *j, const char *name);     /* "(absent)" */
 json_int_t ws_number(const json_t *j, const char *name);    /* -1: absent */
 void ws_hang_up(struct ws_client *c);                /* and frees it */
-void *ws_front(struct front_world *w);
+struct ws *ws_front(struct front_world *w);
+void ws_put_topic(struct front_world *w, const char *name, uint32_t queues);
+/* One message at a time, each stored when this returns; bodies are numbers. */
+void ws_put(struct ws_client *c, const char *topic, const char *body);
+void ws_put_numbers(struct ws_client *c, const char *topic, unsigned from, unsigned to);
 
 #endif

@@ -15,41 +15,25 @@
 #include "base/obj.h"
 #include "tests/lib/mqtt_rig.h"
 
-static struct mrig rig;
 static struct mclient c, p, s;
-
-static int setup(void **state)
-{
-	(void)state;
-	mrig_init(&rig);
-	mrig_open(&rig);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mrig_fini(&rig);
-	return 0;
-}
 
 static void publisher(void)
 {
-	mclient_open(&rig, &p, 4);
+	mclient_open(&mrig, &p, 4);
 	mclient_connect(&p, "publisher", true, 0);
 }
 
 /* CONNECT of a session that is there. */
 static void resume(struct mclient *k, const char *id)
 {
-	mclient_open(&rig, k, 5);
+	mclient_open(&mrig, k, 5);
 	mclient_connect(k, id, false, 1000);
 	assert_true(k->p.session_present);
 }
 
 static void subscriber(const char *id, const char *filter)
 {
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, id, false, 1000);
 	assert_false(s.p.session_present);
 	mclient_subscribe(&s, filter, 1);
@@ -58,7 +42,7 @@ static void subscriber(const char *id, const char *filter)
 static void what_came_while_away_comes_later(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
+	mrig_topic(&mrig, "t", 1);
 	subscriber("dur", "t/+");
 	mclient_close(&s);
 	publisher();
@@ -74,8 +58,8 @@ static void what_came_while_away_comes_later(void **state)
 	mclient_expect(&s, "PUBLISH v5 qos1 id=3 topic=t/3 payload=three");
 	/* Acknowledged out of order, then gone: what is not acknowledged comes again, under its identifier. */
 	mclient_ack(&s, 2);
-	mrig_run(&rig, 200);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 0);
+	mrig_run(&mrig, 200);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), 0);
 	mclient_close(&s);
 	mclient_publish(&p, "t/4", "four", 1, false);
 	resume(&s, "dur");
@@ -86,8 +70,8 @@ static void what_came_while_away_comes_later(void **state)
 	mclient_ack(&s, 1);
 	mclient_ack(&s, 3);
 	mclient_ack(&s, 4);
-	mrig_run(&rig, 200);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 5);
+	mrig_run(&mrig, 200);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), 5);
 	mclient_close(&s);
 	resume(&s, "dur");
 	mclient_expect(&s, "");
@@ -96,26 +80,26 @@ static void what_came_while_away_comes_later(void **state)
 static void the_options_of_a_subscription_survive_the_process(void **state)
 {
 	(void)state;
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 1000);
 	mclient_say(&s, "82 L 0001 {} s't/#' 0D"); /* QoS 1, no local, retain as published */
 	mclient_expect(&s, "SUBACK v5 id=1 01");
 	mclient_close(&s);
-	mrig_restart(&rig);
+	mrig_restart(&mrig);
 	resume(&s, "dur");
 	publisher();
 	mclient_publish(&p, "t/1", "kept", 1, true);
 	mclient_expect(&s, "PUBLISH v5 qos1 retain id=1 topic=t/1 payload=kept");
 	s.id = 10;
 	mclient_publish(&s, "t/1", "mine", 1, false);
-	mrig_run(&rig, 100);
+	mrig_run(&mrig, 100);
 	mclient_expect(&s, "");
 }
 
 static void a_session_survives_the_process(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
+	mrig_topic(&mrig, "t", 1);
 	subscriber("dur", "t/#");
 	publisher();
 	for (unsigned round = 0; round < 4; round++) {
@@ -128,11 +112,11 @@ static void a_session_survives_the_process(void **state)
 		snprintf(body, sizeof(body), "b%u", round);
 		mclient_publish(&p, "t/1", body, 1, false);
 		assert_true(mclient_take(&s));
-		mrig_run(&rig, 300); /* commits */
+		mrig_run(&mrig, 300); /* commits */
 		if (round % 2 == 0)
-			mrig_kill(&rig);
+			mrig_kill(&mrig);
 		else
-			mrig_restart(&rig);
+			mrig_restart(&mrig);
 		mclient_close(&s);
 		mclient_close(&p);
 		publisher();
@@ -147,13 +131,13 @@ static void a_session_survives_the_process(void **state)
 static void queues_without_progress_begin_at_the_subscription(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 4);
+	mrig_topic(&mrig, "t", 4);
 	publisher();
 	for (unsigned i = 0; i < 20; i++)
 		mclient_publish(&p, "t/before", "x", 1, false);
-	mrig_run(&rig, 5000);
+	mrig_run(&mrig, 5000);
 	subscriber("dur", "#");
-	mrig_kill(&rig); /* at once: nothing was committed, or all of it */
+	mrig_kill(&mrig); /* at once: nothing was committed, or all of it */
 	mclient_close(&s);
 	mclient_close(&p);
 	publisher();
@@ -181,20 +165,20 @@ static void sessions_expire_by_the_clock_on_the_wall(void **state)
 	mclient_publish(&p, "t/1", "x", 1, false);
 	assert_true(mclient_take(&s));
 	mclient_ack(&s, s.p.id);
-	mrig_run(&rig, 300);
+	mrig_run(&mrig, 300);
 	mclient_close(&s);
-	mrig_run(&rig, 900000);
-	assert_int_equal(mrig_number(&rig, "durableSessions"), 1);
-	mrig_kill(&rig);
+	mrig_run(&mrig, 900000);
+	assert_int_equal(mrig_number(&mrig, "durableSessions"), 1);
+	mrig_kill(&mrig);
 	mclient_close(&p);
-	assert_int_equal(mrig_number(&rig, "durableSessions"), 1);
-	mrig_run(&rig, 110000);
-	assert_int_equal(mrig_number(&rig, "durableSessions"), 0);
-	mrig_restart(&rig);
-	assert_int_equal(mrig_number(&rig, "sessions"), 0);
+	assert_int_equal(mrig_number(&mrig, "durableSessions"), 1);
+	mrig_run(&mrig, 110000);
+	assert_int_equal(mrig_number(&mrig, "durableSessions"), 0);
+	mrig_restart(&mrig);
+	assert_int_equal(mrig_number(&mrig, "sessions"), 0);
 	for (int32_t q = 0; q < 4; q++)
-		assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", q), -1);
-	mclient_open(&rig, &s, 5);
+		assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", q), -1);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 1000);
 	assert_false(s.p.session_present);
 }
@@ -204,21 +188,21 @@ static void a_session_ends_when_its_client_says_so(void **state)
 	(void)state;
 	subscriber("dur", "t/#");
 	mclient_say(&s, "E0 07 00 05 11 00000000"); /* expiry 0 */
-	mrig_run(&rig, 20);
-	assert_int_equal(mrig_number(&rig, "sessions"), 0);
+	mrig_run(&mrig, 20);
+	assert_int_equal(mrig_number(&mrig, "sessions"), 0);
 	mclient_close(&s);
 	subscriber("dur", "t/#");
 	mclient_close(&s);
-	mclient_open(&rig, &s, 4);
+	mclient_open(&mrig, &s, 4);
 	mclient_connect(&s, "dur", true, 0);
 	assert_false(s.p.session_present);
 	publisher();
 	mclient_publish(&p, "t/1", "x", 1, false);
 	mclient_expect(&s, "");
 	mclient_close(&s);
-	assert_int_equal(mrig_number(&rig, "durableSessions"), 0);
+	assert_int_equal(mrig_number(&mrig, "durableSessions"), 0);
 	/* 3.1.1 without clean session is durable, and found again by 5.0. */
-	mclient_open(&rig, &s, 4);
+	mclient_open(&mrig, &s, 4);
 	mclient_connect(&s, "dur", false, 0);
 	mclient_subscribe(&s, "t/#", 1);
 	mclient_close(&s);
@@ -228,27 +212,27 @@ static void a_session_ends_when_its_client_says_so(void **state)
 static void durable_sessions_are_bounded(void **state)
 {
 	(void)state;
-	rig.conf.mqtt_max_sessions = 1;
+	mrig.conf.mqtt_max_sessions = 1;
 	subscriber("one", "t/#");
-	mclient_open(&rig, &c, 5);
+	mclient_open(&mrig, &c, 5);
 	mclient_say(&c, "10 L s'MQTT' 05 02 0000 {11 00000064} s'two'");
 	mclient_expect(&c, "CONNACK v5 reason=97 props[reason=there\\x20are\\x20as\\x20many\\x20durable\\x20sessions\\x20as\\x20may\\x20be]");
 	mclient_close(&c);
-	mclient_open(&rig, &c, 5);
+	mclient_open(&mrig, &c, 5);
 	mclient_connect(&c, "two", true, 0);
 }
 
 static void an_id_of_any_characters_has_a_legal_group(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
+	mrig_topic(&mrig, "t", 1);
 	subscriber("a/b c\xc3\xa4", "t/#");
 	publisher();
 	mclient_publish(&p, "t/1", "x", 1, false);
 	assert_true(mclient_take(&s));
 	mclient_ack(&s, s.p.id);
-	mrig_run(&rig, 300);
-	mrig_kill(&rig);
+	mrig_run(&mrig, 300);
+	mrig_kill(&mrig);
 	mclient_close(&s);
 	mclient_close(&p);
 	resume(&s, "a/b c\xc3\xa4");
@@ -274,14 +258,14 @@ static void retained_messages_under_way_come_again(void **state)
 static void unsubscribing_ends_it(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
+	mrig_topic(&mrig, "t", 1);
 	subscriber("dur", "t/#");
 	mclient_say(&s, "A2 L 0002 {} s't/#'");
 	mclient_expect(&s, "UNSUBACK v5 id=2 00");
 	publisher();
 	mclient_publish(&p, "t/1", "x", 1, false);
 	mclient_expect(&s, "");
-	mrig_kill(&rig);
+	mrig_kill(&mrig);
 	mclient_close(&s);
 	mclient_close(&p);
 	resume(&s, "dur");
@@ -292,8 +276,8 @@ static void unsubscribing_ends_it(void **state)
 static void a_topic_that_is_dropped_takes_its_messages_along(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
-	mrig_topic(&rig, "u", 1);
+	mrig_topic(&mrig, "t", 1);
+	mrig_topic(&mrig, "u", 1);
 	subscriber("dur", "#");
 	publisher();
 	mclient_publish(&p, "t/1", "one", 1, false);
@@ -302,9 +286,9 @@ static void a_topic_that_is_dropped_takes_its_messages_along(void **state)
 	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 payload=one");
 	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=two");
 	mclient_expect(&s, "PUBLISH v5 qos1 id=3 topic=u/1 payload=stays");
-	assert_int_equal(mrig_topic_drop(&rig, "t"), ST_OK);
+	assert_int_equal(mrig_topic_drop(&mrig, "t"), ST_OK);
 	mclient_ack(&s, 1);
-	mrig_run(&rig, 100);
+	mrig_run(&mrig, 100);
 	mclient_close(&s);
 	resume(&s, "dur");
 	mclient_expect(&s, "PUBLISH v5 qos1 dup id=3 topic=u/1 payload=stays");
@@ -318,20 +302,20 @@ static void a_topic_that_is_dropped_takes_its_messages_along(void **state)
 static void what_expired_is_not_sent_again(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
+	mrig_topic(&mrig, "t", 1);
 	subscriber("dur", "t/#");
-	mclient_open(&rig, &p, 5);
+	mclient_open(&mrig, &p, 5);
 	mclient_connect(&p, "publisher", true, 0);
 	mclient_say(&p, "32 L s't/1' 0001 {02 00000005} 'brief' | 32 L s't/1' 0002 {} 'long'");
 	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 props[message_expiry=5] payload=brief");
 	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=long");
 	mclient_close(&s);
-	mrig_run(&rig, 6000);
+	mrig_run(&mrig, 6000);
 	resume(&s, "dur");
 	mclient_expect(&s, "PUBLISH v5 qos1 dup id=2 topic=t/1 payload=long");
 	mclient_ack(&s, 2);
-	mrig_run(&rig, 300);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 2);
+	mrig_run(&mrig, 300);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), 2);
 }
 
 /* ---- Slow readers ---- */
@@ -342,11 +326,11 @@ static void who_does_not_read_costs_no_memory_and_loses_nothing(void **state)
 	unsigned next = 0;
 
 	(void)state;
-	mrig_topic(&rig, "t", 1);
-	mclient_open(&rig, &s, 5);
+	mrig_topic(&mrig, "t", 1);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "slow", true, 0);
 	mclient_subscribe(&s, "t/#", 1);
-	mclient_open(&rig, &c, 4); /* does not acknowledge, but reads */
+	mclient_open(&mrig, &c, 4); /* does not acknowledge, but reads */
 	mclient_connect(&c, "forgetful", true, 0);
 	mclient_subscribe(&c, "t/#", 1);
 	s.stalled = true;
@@ -359,7 +343,7 @@ static void who_does_not_read_costs_no_memory_and_loses_nothing(void **state)
 		mclient_publish(&p, "t/1", body, 1, false);
 	}
 	assert_true(s.s.out.n <= front_mqtt.stream->out_max + 2 * sizeof(body));
-	assert_true(mrig_number(&rig, "parked") >= 2);
+	assert_true(mrig_number(&mrig, "parked") >= 2);
 	for (unsigned i = 0; i < 16; i++)
 		assert_true(mclient_take(&c));
 	mclient_expect(&c, "");
@@ -380,8 +364,8 @@ static void who_does_not_read_costs_no_memory_and_loses_nothing(void **state)
 static void a_read_that_outlives_its_session_wakes_nobody(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
-	mclient_open(&rig, &s, 5);
+	mrig_topic(&mrig, "t", 1);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "brief", true, 0);
 	mclient_subscribe(&s, "t/#", 1);
 	publisher();
@@ -389,14 +373,14 @@ static void a_read_that_outlives_its_session_wakes_nobody(void **state)
 		mclient_publish(&p, "t/1", "x", 1, false);
 	for (unsigned i = 0; i < 16; i++)
 		assert_true(mclient_take(&s));
-	uint64_t pulls = mrig_number(&rig, "catchUpReads");
+	uint64_t pulls = mrig_number(&mrig, "catchUpReads");
 	for (uint16_t id = 1; id <= 16; id++)
 		mclient_ack(&s, id);
-	front_mqtt.turn(rig.front, rig.clock.ns);
-	assert_int_equal(mrig_number(&rig, "catchUpReads"), pulls + 1);
+	front_mqtt.turn(mrig.front, mrig.clock.ns);
+	assert_int_equal(mrig_number(&mrig, "catchUpReads"), pulls + 1);
 	mclient_close(&s); /* before the read is answered */
-	mrig_run(&rig, 2000);
-	assert_int_equal(mrig_number(&rig, "sessions"), 1);
+	mrig_run(&mrig, 2000);
+	assert_int_equal(mrig_number(&mrig, "sessions"), 1);
 	mclient_publish(&p, "t/1", "fine", 1, false);
 }
 
@@ -406,8 +390,8 @@ static void qos_0_is_dropped_and_counted(void **state)
 	unsigned got = 0;
 
 	(void)state;
-	mrig_topic(&rig, "t", 1);
-	mclient_open(&rig, &s, 5);
+	mrig_topic(&mrig, "t", 1);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "slow", true, 0);
 	mclient_subscribe(&s, "t/#", 0);
 	s.stalled = true;
@@ -421,7 +405,7 @@ static void qos_0_is_dropped_and_counted(void **state)
 	while (mclient_take(&s))
 		got++;
 	assert_true(got < 100);
-	assert_int_equal(got + mrig_number(&rig, "dropped"), 500);
+	assert_int_equal(got + mrig_number(&mrig, "dropped"), 500);
 	mclient_publish(&p, "t/1", "live", 1, false);
 	assert_true(mclient_take(&s));
 	assert_true(slice_eq_str(s.p.payload, "live"));
@@ -455,7 +439,7 @@ static void model_up(unsigned i)
 	char id[16];
 
 	snprintf(id, sizeof(id), "model-%u", i);
-	mclient_open(&rig, &k->c, i % 2 == 0 ? 5 : 4);
+	mclient_open(&mrig, &k->c, i % 2 == 0 ? 5 : 4);
 	mclient_connect(&k->c, id, false, 100000);
 	if (k->c.p.session_present != k->there)
 		fail_msg("client %u: session present %d", i, k->c.p.session_present);
@@ -552,13 +536,13 @@ static void model_subscribe(unsigned i, struct prng *r)
 static void model_process_ends(struct prng *r)
 {
 	if (prng_below(r, 2) == 0)
-		mrig_kill(&rig);
+		mrig_kill(&mrig);
 	else
-		mrig_restart(&rig);
+		mrig_restart(&mrig);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		model_down(i);
 	mclient_close(&sender);
-	mclient_open(&rig, &sender, 4);
+	mclient_open(&mrig, &sender, 4);
 	mclient_connect(&sender, "sender", true, 0);
 }
 
@@ -584,11 +568,11 @@ static void one_life(unsigned seed)
 	prng_init(&r, seed);
 	memset(clients, 0, sizeof(clients));
 	n_messages = 0;
-	mrig_init(&rig);
-	rig.conf.mqtt_max_inflight = 1 + (uint32_t)prng_below(&r, 20);
-	rig.conf.default_queues = 1 + (uint32_t)prng_below(&r, 4);
-	mrig_open(&rig);
-	mclient_open(&rig, &sender, 4);
+	mrig_init(&mrig);
+	mrig.conf.mqtt_max_inflight = 1 + (uint32_t)prng_below(&r, 20);
+	mrig.conf.default_queues = 1 + (uint32_t)prng_below(&r, 4);
+	mrig_open(&mrig);
+	mclient_open(&mrig, &sender, 4);
 	mclient_connect(&sender, "sender", true, 0);
 	for (unsigned step = 0; step < 1200 && n_messages < MESSAGES - 50; step++) {
 		unsigned i = (unsigned)prng_below(&r, CLIENTS);
@@ -619,7 +603,7 @@ static void one_life(unsigned seed)
 				clients[i].c.stalled = !clients[i].c.stalled;
 			break;
 		case 6:
-			mrig_run(&rig, prng_below(&r, 400));
+			mrig_run(&mrig, prng_below(&r, 400));
 			break;
 		case 7: case 8: case 9: case 10: case 11:
 			model_take(i, &r, (unsigned)prng_below(&r, 100));
@@ -629,7 +613,7 @@ static void one_life(unsigned seed)
 		}
 	}
 	model_end(seed, &r);
-	mrig_fini(&rig);
+	mrig_fini(&mrig);
 }
 
 static void nothing_is_lost_in_random_lives(void **state)
@@ -642,7 +626,7 @@ static void nothing_is_lost_in_random_lives(void **state)
 		one_life(seed);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, mrig_setup, mrig_teardown)
 
 int main(void)
 {

@@ -14,23 +14,7 @@
 #include "base/obj.h"
 #include "tests/lib/mqtt_rig.h"
 
-static struct mrig rig;
 static struct mclient p, s;
-
-static int setup(void **state)
-{
-	(void)state;
-	mrig_init(&rig);
-	mrig_open(&rig);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mrig_fini(&rig);
-	return 0;
-}
 
 /* Without the clock moving, and without a turn that nobody asked for. */
 static void answered_at_once(const char *script)
@@ -38,7 +22,7 @@ static void answered_at_once(const char *script)
 	size_t had = s.s.out.n;
 
 	mclient_say(&s, script);
-	mrig_run(&rig, 0);
+	mrig_run(&mrig, 0);
 	if (s.s.out.n == had)
 		fail_msg("no answer to %s", script);
 }
@@ -46,8 +30,8 @@ static void answered_at_once(const char *script)
 static void a_suback_waits_for_no_other_traffic(void **state)
 {
 	(void)state;
-	assert_int_equal(mrig_topic(&rig, "t", 4), ST_OK);
-	mclient_open(&rig, &s, 5);
+	assert_int_equal(mrig_topic(&mrig, "t", 4), ST_OK);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "s", true, 0);
 	answered_at_once("82 L 0001 {} s't/a' 01");         /* its topic is opened */
 	answered_at_once("82 L 0002 {} s't/#' 00");         /* is open already */
@@ -59,7 +43,7 @@ static void a_suback_waits_for_no_other_traffic(void **state)
 static void a_durable_suback_waits_for_its_cell_only(void **state)
 {
 	(void)state;
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "s", false, 100);
 	answered_at_once("82 L 0001 {} s't/a' 01");
 	answered_at_once("A2 L 0002 {} s't/a'");
@@ -71,9 +55,9 @@ static void a_window_with_some_room_is_used(void **state)
 	uint16_t first;
 
 	(void)state;
-	mclient_open(&rig, &p, 4);
+	mclient_open(&mrig, &p, 4);
 	mclient_connect(&p, "p", true, 0);
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_say(&s, "10 L s'MQTT' 05 02 0000 {21 0004} s's'");
 	assert_true(mclient_take(&s));
 	mclient_subscribe(&s, "t/#", 1);
@@ -85,7 +69,7 @@ static void a_window_with_some_room_is_used(void **state)
 		assert_true(mclient_take(&s));
 	assert_false(mclient_take(&s));
 	mclient_ack(&s, first);
-	mrig_run(&rig, 10);
+	mrig_run(&mrig, 10);
 	assert_true(mclient_take(&s));
 	assert_true(slice_eq_str(s.p.payload, "4"));
 	assert_false(mclient_take(&s));
@@ -98,10 +82,10 @@ static void queues_that_went_while_a_session_was_away(void **state)
 	unsigned got = 0;
 
 	(void)state;
-	assert_int_equal(mrig_topic(&rig, "t", 8), ST_OK);
-	mclient_open(&rig, &p, 4);
+	assert_int_equal(mrig_topic(&mrig, "t", 8), ST_OK);
+	mclient_open(&mrig, &p, 4);
 	mclient_connect(&p, "p", true, 0);
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "s", false, 100);
 	mclient_subscribe(&s, "t/#", 1);
 	mclient_close(&s);
@@ -109,10 +93,10 @@ static void queues_that_went_while_a_session_was_away(void **state)
 		snprintf(topic, sizeof(topic), "t/%u", i);
 		mclient_publish(&p, topic, "x", 1, false);
 	}
-	assert_int_equal(mrig_topic(&rig, "t", 2), ST_OK);
-	mclient_open(&rig, &s, 5);
+	assert_int_equal(mrig_topic(&mrig, "t", 2), ST_OK);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "s", false, 100);
-	mrig_run(&rig, 100);
+	mrig_run(&mrig, 100);
 	while (mclient_take(&s)) {
 		assert_int_equal(s.p.type, MQTT_PUBLISH);
 		mclient_ack(&s, s.p.id);
@@ -127,10 +111,10 @@ static void queues_that_went_while_a_session_was_away(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_suback_waits_for_no_other_traffic, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_durable_suback_waits_for_its_cell_only, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_window_with_some_room_is_used, setup, teardown),
-		cmocka_unit_test_setup_teardown(queues_that_went_while_a_session_was_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_suback_waits_for_no_other_traffic, mrig_setup, mrig_teardown),
+		cmocka_unit_test_setup_teardown(a_durable_suback_waits_for_its_cell_only, mrig_setup, mrig_teardown),
+		cmocka_unit_test_setup_teardown(a_window_with_some_room_is_used, mrig_setup, mrig_teardown),
+		cmocka_unit_test_setup_teardown(queues_that_went_while_a_session_was_away, mrig_setup, mrig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,40 +15,24 @@
 #include "base/obj.h"
 #include "tests/lib/mqtt_rig.h"
 
-static struct mrig rig;
 static struct mclient p, s;
-
-static int setup(void **state)
-{
-	(void)state;
-	mrig_init(&rig);
-	mrig_open(&rig);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mrig_fini(&rig);
-	return 0;
-}
 
 static void publisher(void)
 {
-	mclient_open(&rig, &p, 4);
+	mclient_open(&mrig, &p, 4);
 	mclient_connect(&p, "publisher", true, 0);
 }
 
 static void resume(void)
 {
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 100000);
 	assert_true(s.p.session_present);
 }
 
 static void subscriber(const char *filter)
 {
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 100000);
 	assert_false(s.p.session_present);
 	mclient_subscribe(&s, filter, 1);
@@ -80,9 +64,9 @@ static void who_acknowledges_nothing_gets_the_same_again(void **state)
 	uint16_t last = 0;
 
 	(void)state;
-	rig.conf.mqtt_max_inflight = 4;
-	mrig_restart(&rig);
-	mrig_topic(&rig, "t", 8);
+	mrig.conf.mqtt_max_inflight = 4;
+	mrig_restart(&mrig);
+	mrig_topic(&mrig, "t", 8);
 	subscriber("t/#");
 	publisher();
 	for (unsigned i = 0; i < 80; i++) {
@@ -105,9 +89,9 @@ static void as_many_as_may_be_under_way_come_again(void **state)
 	uint16_t last = 0;
 
 	(void)state;
-	rig.conf.mqtt_max_inflight = 65535;
-	mrig_restart(&rig);
-	mrig_topic(&rig, "t", 1);
+	mrig.conf.mqtt_max_inflight = 65535;
+	mrig_restart(&mrig);
+	mrig_topic(&mrig, "t", 1);
 	subscriber("t/#");
 	publisher();
 	for (unsigned n = 0; n < MOST + 10;) {
@@ -132,7 +116,7 @@ static void as_many_as_may_be_under_way_come_again(void **state)
 
 static void three_are_sent_and_one_acknowledged(void)
 {
-	mrig_topic(&rig, "t", 1);
+	mrig_topic(&mrig, "t", 1);
 	subscriber("t/#");
 	publisher();
 	mclient_publish(&p, "t/1", "one", 1, false);
@@ -160,16 +144,16 @@ static void what_was_sent_comes_again_as_itself(void)
 	mclient_ack(&s, 1);
 	mclient_ack(&s, 3);
 	mclient_ack(&s, 4);
-	mrig_run(&rig, 200);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 4);
+	mrig_run(&mrig, 200);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), 4);
 }
 
 static void a_process_that_stops_in_order_remembers_what_it_sent(void **state)
 {
 	(void)state;
 	three_are_sent_and_one_acknowledged();
-	mrig_restart(&rig);
-	mrig_restart(&rig);
+	mrig_restart(&mrig);
+	mrig_restart(&mrig);
 	back_after_the_process();
 	what_was_sent_comes_again_as_itself();
 }
@@ -179,9 +163,9 @@ static void what_an_absent_client_was_sent_survives_a_crash(void **state)
 	(void)state;
 	three_are_sent_and_one_acknowledged();
 	mclient_close(&s);
-	mrig_run(&rig, 200);
-	mrig_kill(&rig);
-	mclient_open(&rig, &s, 5); /* closed by the next line */
+	mrig_run(&mrig, 200);
+	mrig_kill(&mrig);
+	mclient_open(&mrig, &s, 5); /* closed by the next line */
 	back_after_the_process();
 	what_was_sent_comes_again_as_itself();
 }
@@ -192,8 +176,8 @@ static void after_a_crash_what_may_have_been_sent_says_so(void **state)
 	(void)state;
 	three_are_sent_and_one_acknowledged();
 	mclient_ack(&s, 1);
-	mrig_run(&rig, 200);
-	mrig_kill(&rig);
+	mrig_run(&mrig, 200);
+	mrig_kill(&mrig);
 	back_after_the_process();
 	mclient_expect(&s, "PUBLISH v5 qos1 dup id=1 topic=t/1 payload=three");
 	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=four");
@@ -206,8 +190,8 @@ static void after_a_crash_what_may_have_been_sent_says_so(void **state)
 	mclient_ack(&s, 3);
 	mclient_close(&s);
 	mclient_publish(&p, "t/1", "six", 1, false);
-	mrig_kill(&rig);
-	mclient_open(&rig, &s, 5);
+	mrig_kill(&mrig);
+	mclient_open(&mrig, &s, 5);
 	back_after_the_process();
 	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 payload=six");
 	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=t/1 payload=four");
@@ -220,9 +204,9 @@ static void a_great_deal_that_was_sent_comes_again(void **state)
 	struct mqtt_packet packet = {.type = MQTT_PUBLISH, .qos = 1, .payload = SLICE_LIT("x")};
 
 	(void)state;
-	rig.conf.mqtt_max_inflight = MANY;
-	mrig_restart(&rig);
-	mrig_topic(&rig, "t", 2);
+	mrig.conf.mqtt_max_inflight = MANY;
+	mrig_restart(&mrig);
+	mrig_topic(&mrig, "t", 2);
 	subscriber("t/#");
 	publisher();
 	for (unsigned i = 0; i < MANY; i++) {
@@ -234,7 +218,7 @@ static void a_great_deal_that_was_sent_comes_again(void **state)
 		;
 	assert_int_equal(take_all(NULL), MANY);
 	mclient_ack(&s, 7);
-	mrig_restart(&rig);
+	mrig_restart(&mrig);
 	mclient_close(&s);
 	mclient_close(&p);
 	resume();
@@ -245,14 +229,14 @@ static void a_great_deal_that_was_sent_comes_again(void **state)
 static void restarts_do_not_prolong_a_session(void **state)
 {
 	(void)state;
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 10000);
-	mrig_kill(&rig);
-	mrig_run(&rig, 6000000);
-	mrig_kill(&rig);
-	assert_int_equal(mrig_number(&rig, "durableSessions"), 1);
-	mrig_run(&rig, 5000000);
-	assert_int_equal(mrig_number(&rig, "durableSessions"), 0);
+	mrig_kill(&mrig);
+	mrig_run(&mrig, 6000000);
+	mrig_kill(&mrig);
+	assert_int_equal(mrig_number(&mrig, "durableSessions"), 1);
+	mrig_run(&mrig, 5000000);
+	assert_int_equal(mrig_number(&mrig, "durableSessions"), 0);
 }
 
 /* ---- Offsets ------------------------------------------------------------------------------------------------------------------------------ */
@@ -263,63 +247,63 @@ static void publish_and_ack(const char *topic)
 	if (!mclient_take(&s) || s.p.type != MQTT_PUBLISH)
 		fail_msg("%s did not come", topic);
 	mclient_ack(&s, s.p.id);
-	mrig_run(&rig, 200);
+	mrig_run(&mrig, 200);
 }
 
 static void offsets_go_with_the_last_filter_that_needs_them(void **state)
 {
 	(void)state;
-	mrig_topic(&rig, "t", 1);
-	mrig_topic(&rig, "u", 1);
+	mrig_topic(&mrig, "t", 1);
+	mrig_topic(&mrig, "u", 1);
 	subscriber("t/#");
 	mclient_subscribe(&s, "+/1", 1);
 	publisher();
 	publish_and_ack("t/1");
 	publish_and_ack("u/1");
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 1);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 1);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), 1);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "u", 0), 1);
 	/* "+/1" may match what is in t. */
 	mclient_say(&s, "A2 L 0064 {} s't/#'");
 	mclient_expect(&s, "UNSUBACK v5 id=100 00");
-	mrig_run(&rig, 200);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 1);
+	mrig_run(&mrig, 200);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), 1);
 	publish_and_ack("t/1");
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), 2);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), 2);
 	mclient_subscribe(&s, "u/1", 1);
 	/* With QoS 0 nothing is kept for it. */
 	mclient_say(&s, "82 L 0065 {} s'+/1' 00");
 	mclient_expect(&s, "SUBACK v5 id=101 00");
-	mrig_run(&rig, 200);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "t", 0), -1);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 1);
+	mrig_run(&mrig, 200);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "t", 0), -1);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "u", 0), 1);
 	mclient_say(&s, "A2 L 0066 {} s'u/1'");
 	mclient_expect(&s, "UNSUBACK v5 id=102 00");
-	mrig_run(&rig, 6000);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), -1);
+	mrig_run(&mrig, 6000);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "u", 0), -1);
 	/* Again: from now on. */
 	mclient_publish(&p, "u/2", "before", 1, false);
 	mclient_subscribe(&s, "u/#", 1);
 	publish_and_ack("u/2");
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 3);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "u", 0), 3);
 }
 
 static void one_turn(void)
 {
-	rig.clock.ns += MS_NS / 10;
+	mrig.clock.ns += MS_NS / 10;
 	fake_stream_step(&s.s);
-	front_mqtt.turn(rig.front, rig.clock.ns);
-	engine_turn(rig.e);
-	memdisk_run(&rig.disk);
-	front_mqtt.flush(rig.front, rig.clock.ns);
+	front_mqtt.turn(mrig.front, mrig.clock.ns);
+	engine_turn(mrig.e);
+	memdisk_run(&mrig.disk);
+	front_mqtt.flush(mrig.front, mrig.clock.ns);
 }
 
 /* The process ends so many turns after UNSUBSCRIBE came: the subscription is there with its progress, or neither is. */
 static void dies_after(unsigned turns)
 {
-	mrig_init(&rig);
-	mrig_open(&rig);
-	mrig_topic(&rig, "t", 1);
-	mrig_topic(&rig, "u", 1);
+	mrig_init(&mrig);
+	mrig_open(&mrig);
+	mrig_topic(&mrig, "t", 1);
+	mrig_topic(&mrig, "u", 1);
 	subscriber("t/#");
 	mclient_subscribe(&s, "u/#", 1);
 	publisher();
@@ -331,23 +315,23 @@ static void dies_after(unsigned turns)
 	for (unsigned i = 0; i < turns; i++)
 		one_turn();
 	bool answered = mclient_take_now(&s);
-	mrig_kill(&rig);
+	mrig_kill(&mrig);
 	mclient_close(&s);
 	mclient_close(&p);
 	publisher();
 	resume();
-	mrig_run(&rig, 200);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), 5);
+	mrig_run(&mrig, 200);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "u", 0), 5);
 	mclient_publish(&p, "t/1", "later", 1, false);
 	mclient_publish(&p, "u/1", "other", 1, false);
-	bool there = mrig_offset(&rig, "mqtt-dur", "t", 0) >= 0;
+	bool there = mrig_offset(&mrig, "mqtt-dur", "t", 0) >= 0;
 	if (there && answered)
 		fail_msg("%u turns: it was unsubscribed", turns);
 	if (there)
 		mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=t/1 payload=later");
 	mclient_expect(&s, there ? "PUBLISH v5 qos1 id=2 topic=u/1 payload=other" : "PUBLISH v5 qos1 id=1 topic=u/1 payload=other");
 	mclient_expect(&s, "");
-	mrig_fini(&rig);
+	mrig_fini(&mrig);
 }
 
 static void a_crash_leaves_the_subscription_with_its_progress_or_neither(void **state)
@@ -362,11 +346,11 @@ static void a_crash_leaves_the_subscription_with_its_progress_or_neither(void **
 static void filters_reach_so_many_queues_at_most(void **state)
 {
 	(void)state;
-	rig.conf.mqtt_max_queues = 10;
-	mrig_restart(&rig);
-	mrig_topic(&rig, "t", 4);
-	mrig_topic(&rig, "u", 4);
-	mrig_topic(&rig, "v", 4);
+	mrig.conf.mqtt_max_queues = 10;
+	mrig_restart(&mrig);
+	mrig_topic(&mrig, "t", 4);
+	mrig_topic(&mrig, "u", 4);
+	mrig_topic(&mrig, "v", 4);
 	subscriber("t/#");
 	mclient_say(&s, "82 L 0064 {} s'u/#' 01 s't/1' 01 s'v' 01 s'#' 01 s'+/#' 00 s'nope/#' 01");
 	mclient_expect(&s, "SUBACK v5 id=100 01 01 97 97 00 01");
@@ -382,12 +366,12 @@ static void filters_reach_so_many_queues_at_most(void **state)
 static void what_is_beyond_the_bound_comes_while_it_is_taken(void **state)
 {
 	(void)state;
-	rig.conf.mqtt_max_queues = 2;
-	mrig_restart(&rig);
-	mrig_topic(&rig, "t", 2);
+	mrig.conf.mqtt_max_queues = 2;
+	mrig_restart(&mrig);
+	mrig_topic(&mrig, "t", 2);
 	subscriber("#");
-	mrig_run(&rig, 200);
-	mrig_topic(&rig, "u", 1);
+	mrig_run(&mrig, 200);
+	mrig_topic(&mrig, "u", 1);
 	publisher();
 	mclient_publish(&p, "u/1", "one", 1, false);
 	mclient_expect(&s, "PUBLISH v5 qos1 id=1 topic=u/1 payload=one");
@@ -396,8 +380,8 @@ static void what_is_beyond_the_bound_comes_while_it_is_taken(void **state)
 	mclient_expect(&s, "PUBLISH v5 qos1 id=2 topic=u/1 payload=two");
 	mclient_publish(&p, "t/1", "kept", 1, false);
 	mclient_expect(&s, "PUBLISH v5 qos1 id=3 topic=t/1 payload=kept");
-	mrig_run(&rig, 6000);
-	assert_int_equal(mrig_offset(&rig, "mqtt-dur", "u", 0), -1);
+	mrig_run(&mrig, 6000);
+	assert_int_equal(mrig_offset(&mrig, "mqtt-dur", "u", 0), -1);
 	mclient_close(&s);
 	mclient_publish(&p, "u/1", "three", 1, false);
 	mclient_publish(&p, "t/1", "four", 1, false);
@@ -411,7 +395,7 @@ static void what_is_beyond_the_bound_comes_while_it_is_taken(void **state)
 	for (unsigned i = 0; i < 40; i++)
 		mclient_publish(&p, "u/1", "many", 1, false);
 	assert_int_equal(take_all(NULL), 13);
-	assert_true(mrig_number(&rig, "dropped") > 0);
+	assert_true(mrig_number(&mrig, "dropped") > 0);
 }
 
 /* ---- Retained messages that the log refuses -------------------------------------------------------------------------------------------------- */
@@ -421,7 +405,7 @@ static void retained_are(const char *expected)
 {
 	struct buf b = {0};
 
-	mclient_open(&rig, &s, 4);
+	mclient_open(&mrig, &s, 4);
 	mclient_connect(&s, "looks", true, 0);
 	mclient_subscribe(&s, "r/#", 0);
 	while (mclient_take(&s)) {
@@ -440,10 +424,10 @@ static void memory_has_the_retained_message_that_the_log_has(void **state)
 	char script[1024];
 
 	(void)state;
-	mrig_init(&rig);
-	rig.engine_conf.max_cell_bytes = 120;
-	mrig_open(&rig);
-	mclient_open(&rig, &p, 5);
+	mrig_init(&mrig);
+	mrig.engine_conf.max_cell_bytes = 120;
+	mrig_open(&mrig);
+	mclient_open(&mrig, &p, 5);
 	mclient_connect(&p, "p", true, 0);
 	mclient_publish(&p, "r/1", "a", 1, true);
 	/* Refused: it is too much. */
@@ -454,7 +438,7 @@ static void memory_has_the_retained_message_that_the_log_has(void **state)
 	snprintf(script, sizeof(script), "33 L s'r/2' 0101 {} '%s'", big);
 	mclient_say(&p, script);
 	assert_true(mclient_take(&p) && p.p.reason == MQTT_QUOTA_EXCEEDED);
-	assert_int_equal(mrig_number(&rig, "retained"), 1);
+	assert_int_equal(mrig_number(&mrig, "retained"), 1);
 	/* One behind the other, before anything is answered. */
 	snprintf(script, sizeof(script), "33 L s'r/1' 0102 {} 'bb' | 33 L s'r/1' 0103 {} '%s' | 33 L s'r/2' 0104 {} '%s' | 33 L s'r/1' 0105 {} ''", big, big);
 	mclient_say(&p, script);
@@ -466,12 +450,12 @@ static void memory_has_the_retained_message_that_the_log_has(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		assert_true(mclient_take(&p));
 	retained_are("r/1=2 ");
-	mrig_restart(&rig);
+	mrig_restart(&mrig);
 	retained_are("r/1=2 ");
-	mrig_fini(&rig);
+	mrig_fini(&mrig);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, mrig_setup, mrig_teardown)
 
 int main(void)
 {

@@ -14,27 +14,11 @@
 #include "base/obj.h"
 #include "tests/lib/mqtt_rig.h"
 
-static struct mrig rig;
 static struct mclient p, s, w;
-
-static int setup(void **state)
-{
-	(void)state;
-	mrig_init(&rig);
-	mrig_open(&rig);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	mrig_fini(&rig);
-	return 0;
-}
 
 static void subscriber(const char *filter, uint8_t qos)
 {
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "s", true, 0);
 	mclient_subscribe(&s, filter, qos);
 }
@@ -49,7 +33,7 @@ static void a_disconnect_for_a_reason_publishes_the_will(void **state)
 	subscriber("w/#", 0);
 	for (unsigned i = 0; i < ARRAY_LEN(reasons) + ARRAY_LEN(goodbyes); i++) {
 		bool good = i >= ARRAY_LEN(reasons);
-		mclient_open(&rig, &w, 5);
+		mclient_open(&mrig, &w, 5);
 		mclient_say(&w, "10 L s'MQTT' 05 06 0000 {} s'x' {} s'w/1' s'bye'");
 		assert_true(mclient_take(&w));
 		mclient_say(&w, good ? goodbyes[i - ARRAY_LEN(reasons)] : reasons[i]);
@@ -62,7 +46,7 @@ static void a_disconnect_for_a_reason_publishes_the_will(void **state)
 static void clients_send_no_subscription_identifiers(void **state)
 {
 	(void)state;
-	mclient_open(&rig, &p, 5);
+	mclient_open(&mrig, &p, 5);
 	mclient_connect(&p, "p", true, 0);
 	mclient_say(&p, "32 L s'a' 0001 {0B 05} 'x'");
 	mclient_expect(&p, "DISCONNECT v5 reason=82 props[reason=a\\x20subscription\\x20identifier,\\x20which\\x20only\\x20servers\\x20send]");
@@ -80,8 +64,8 @@ static void what_is_no_mqtt_string_is_left_out(void **state)
 	(void)state;
 	subscriber("t", 0);
 	q.actor = &me;
-	engine_send(rig.e, &q);
-	mrig_run(&rig, 50);
+	engine_send(mrig.e, &q);
+	mrig_run(&mrig, 50);
 	mclient_expect(&s, "PUBLISH v5 qos0 topic=t props[user:good=yes] payload=body");
 }
 
@@ -90,7 +74,7 @@ static void no_local_holds_for_retained_messages_and_wills(void **state)
 {
 	(void)state;
 	for (unsigned round = 0; round < 2; round++) {
-		mclient_open(&rig, &p, 5);
+		mclient_open(&mrig, &p, 5);
 		mclient_connect(&p, "p", true, 0);
 		if (round == 0)
 			mclient_publish(&p, "r/1", "mine", 1, true);
@@ -102,14 +86,14 @@ static void no_local_holds_for_retained_messages_and_wills(void **state)
 		mclient_expect(&p, "PUBLISH v5 qos1 retain id=1 topic=r/1 payload=mine");
 		mclient_close(&p);
 		if (round == 0)
-			mrig_restart(&rig);
+			mrig_restart(&mrig);
 	}
-	mclient_open(&rig, &w, 5);
+	mclient_open(&mrig, &w, 5);
 	mclient_say(&w, "10 L s'MQTT' 05 06 0000 {11 00000064} s'x' {} s'w/1' s'bye' | 82 L 0001 {} s'w/#' 05");
 	assert_true(mclient_take(&w) && mclient_take(&w));
 	mclient_close(&w);
-	mrig_run(&rig, 100);
-	mclient_open(&rig, &w, 5);
+	mrig_run(&mrig, 100);
+	mclient_open(&mrig, &w, 5);
 	mclient_connect(&w, "x", false, 100);
 	assert_true(w.p.session_present);
 	mclient_expect(&w, "");
@@ -119,14 +103,14 @@ static void no_local_holds_for_retained_messages_and_wills(void **state)
 static void an_old_client_keeps_its_keep_alive(void **state)
 {
 	(void)state;
-	rig.conf.mqtt_max_keep_alive_s = 10;
-	mclient_open(&rig, &w, 4);
+	mrig.conf.mqtt_max_keep_alive_s = 10;
+	mclient_open(&mrig, &w, 4);
 	mclient_say(&w, "10 L s'MQTT' 04 02 003C s'x'");
 	assert_true(mclient_take(&w));
 	for (unsigned i = 0; i < 8; i++)
-		mrig_run(&rig, 10000);
+		mrig_run(&mrig, 10000);
 	assert_false(w.s.closed);
-	mrig_run(&rig, 11000);
+	mrig_run(&mrig, 11000);
 	mclient_expect(&w, "closed");
 }
 
@@ -136,16 +120,16 @@ static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 	unsigned n = 0;
 
 	(void)state;
-	rig.conf.mqtt_max_inflight = 2;
-	mrig_restart(&rig);
-	mclient_open(&rig, &p, 5);
+	mrig.conf.mqtt_max_inflight = 2;
+	mrig_restart(&mrig);
+	mclient_open(&mrig, &p, 5);
 	mclient_connect(&p, "p", true, 0);
 	for (unsigned i = 0; i < 10; i++) {
 		char name[8];
 		snprintf(name, sizeof(name), "r/%u", i);
 		mclient_publish(&p, name, "x", 1, true);
 	}
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 1000);
 	mclient_subscribe(&s, "r/#", 1);
 	for (unsigned i = 0; i < 4; i++) {
@@ -154,7 +138,7 @@ static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 			mclient_ack(&s, s.p.id);
 	}
 	mclient_close(&s);
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 1000);
 	for (unsigned idle = 0; idle < 5;) {
 		if (!mclient_take(&s)) {
@@ -170,7 +154,7 @@ static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 	mclient_say(&s, "82 L 0064 {} s'r/#' 01");
 	assert_true(mclient_take(&s) && mclient_take(&s));
 	mclient_close(&s);
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 1000);
 	mclient_say(&s, "82 L 0065 {} s'r/#' 01");
 	for (n = 0; n < 16 && mclient_take(&s);) {
@@ -193,14 +177,14 @@ static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 static void retained_messages_come_again_as_fast_as_the_client_takes_them(void **state)
 {
 	(void)state;
-	mclient_open(&rig, &p, 5);
+	mclient_open(&mrig, &p, 5);
 	mclient_connect(&p, "p", true, 0);
 	for (unsigned i = 0; i < 5; i++) {
 		char name[8];
 		snprintf(name, sizeof(name), "r/%u", i);
 		mclient_publish(&p, name, "x", 1, true);
 	}
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_connect(&s, "dur", false, 1000);
 	mclient_subscribe(&s, "r/#", 1);
 	for (unsigned i = 0; i < 5; i++)
@@ -209,7 +193,7 @@ static void retained_messages_come_again_as_fast_as_the_client_takes_them(void *
 	mclient_say(&s, "A2 L 0064 {} s'r/#'");
 	assert_true(mclient_take(&s));
 	mclient_close(&s);
-	mclient_open(&rig, &s, 5);
+	mclient_open(&mrig, &s, 5);
 	mclient_say(&s, "10 L s'MQTT' 05 00 0000 {11 000003E8 21 0001} s'dur'");
 	assert_true(mclient_take(&s) && s.p.session_present);
 	for (unsigned i = 0; i < 5; i++) {
@@ -219,7 +203,7 @@ static void retained_messages_come_again_as_fast_as_the_client_takes_them(void *
 	mclient_expect(&s, "");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, mrig_setup, mrig_teardown)
 
 int main(void)
 {

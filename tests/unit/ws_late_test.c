@@ -17,35 +17,6 @@
 #include "front/websocket/ws.h"
 #include "tests/lib/ws_rig.h"
 
-static struct actor me = {.front = "test"};
-
-static void make_topic(struct front_world *w, const char *name, uint32_t queues)
-{
-	struct engine_topic t = {.actor = &me, .name = slice_str(name), .conf = {.read_queues = queues, .write_queues = queues, .perm = PERM_READ | PERM_WRITE}};
-
-	engine_topic_put(w->engine, &t);
-	front_world_run(w, 200);
-	assert_int_equal(t.ask.status, ST_OK);
-}
-
-static struct ws *front_of(struct front_world *w) { return ws_front(w); }
-
-static void publish(struct ws_client *c, const char *topic, const char *body)
-{
-	ws_say(c, "{\"type\":\"publish\",\"id\":\"p\",\"topic\":\"%s\",\"body\":\"%s\"}", topic, body);
-	ws_expect(c, "published");
-}
-
-static void publish_numbers(struct ws_client *c, const char *topic, unsigned from, unsigned to)
-{
-	char body[16];
-
-	for (unsigned i = from; i < to; i++) {
-		snprintf(body, sizeof(body), "%u", i);
-		publish(c, topic, body);
-	}
-}
-
 /* Publishes 'count' messages of 'n' bytes, which begin with their numbers, at once. */
 static void publish_large(struct ws_client *p, const char *topic, size_t n, unsigned from, unsigned count)
 {
@@ -77,16 +48,16 @@ static void test_large_behind_small(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	c->room = 16 << 10;
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"t\",\"credit\":200}");
 	ws_expect(c, "subscribed");
-	publish_numbers(p, "t", 0, 64);
+	ws_put_numbers(p, "t", 0, 64);
 	for (unsigned i = 0; i < 64; i++)
 		ws_expect(c, "message");
 	c->stalled = true;
 	publish_large(p, "t", 50 << 10, 0, 12);
-	publish_numbers(p, "t", 70, 74);
+	ws_put_numbers(p, "t", 70, 74);
 	front_world_run(w, 1000);
 	if (c->peak > (16 << 10) + (51 << 10))
 		fail_msg("%zu bytes were queued", c->peak);
@@ -111,11 +82,11 @@ static void test_large_in_group(void **state)
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
 	bool seen[12] = {0};
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	c->room = 16 << 10;
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"g\",\"topic\":\"t\",\"group\":\"workers\",\"from\":\"earliest\",\"credit\":200}");
 	ws_expect(c, "subscribed");
-	publish_numbers(p, "t", 0, 64);
+	ws_put_numbers(p, "t", 0, 64);
 	for (unsigned i = 0; i < 64; i++)
 		ws_expect(c, "message");
 	c->stalled = true;
@@ -145,7 +116,7 @@ static void test_large_by_turns(void **state)
 
 	for (unsigned i = 0; i < TAPS; i++) {
 		char name[2] = {(char)('0' + i), '\0'};
-		make_topic(w, name, 1);
+		ws_put_topic(w, name, 1);
 		publish_large(p, name, 30 << 10, 0, EACH);
 	}
 	c->room = 16 << 10;
@@ -176,8 +147,8 @@ static void test_slow_readers_together(void **state)
 	struct ws_client *c[READERS], *p = ws_connect(w);
 	unsigned waiting = 0;
 
-	make_topic(w, "t", 1);
-	front_of(w)->held_max = MOST;
+	ws_put_topic(w, "t", 1);
+	ws_front(w)->held_max = MOST;
 	for (unsigned i = 0; i < READERS; i++) {
 		c[i] = ws_connect(w);
 		if (i % 2 == 0)
@@ -192,7 +163,7 @@ static void test_slow_readers_together(void **state)
 	for (unsigned i = 0; i < READERS; i++)
 		waiting += list_empty(&c[i]->out);
 	assert_int_equal(waiting, READERS - MOST / BYTES);
-	assert_in_range(front_of(w)->held, 1, MOST + 4096);
+	assert_in_range(ws_front(w)->held, 1, MOST + 4096);
 	for (unsigned i = 0; i < READERS; i += 4) {
 		ws_hang_up(c[i]);
 		c[i] = NULL;

@@ -19,15 +19,6 @@
 
 static struct actor me = {.front = "test"};
 
-static void make_topic(struct front_world *w, const char *name, uint32_t queues)
-{
-	struct engine_topic t = {.actor = &me, .name = slice_str(name), .conf = {.read_queues = queues, .write_queues = queues, .perm = PERM_READ | PERM_WRITE}};
-
-	engine_topic_put(w->engine, &t);
-	front_world_run(w, 200);
-	assert_int_equal(t.ask.status, ST_OK);
-}
-
 static void drop_topic(struct front_world *w, const char *name)
 {
 	struct engine_topic t = {.actor = &me, .name = slice_str(name)};
@@ -35,24 +26,6 @@ static void drop_topic(struct front_world *w, const char *name)
 	engine_topic_drop(w->engine, &t);
 	front_world_run(w, 200);
 	assert_int_equal(t.ask.status, ST_OK);
-}
-
-static struct ws *front_of(struct front_world *w) { return ws_front(w); }
-
-static void publish(struct ws_client *c, const char *topic, const char *body)
-{
-	ws_say(c, "{\"type\":\"publish\",\"id\":\"p\",\"topic\":\"%s\",\"body\":\"%s\"}", topic, body);
-	ws_expect(c, "published");
-}
-
-static void publish_numbers(struct ws_client *c, const char *topic, unsigned from, unsigned to)
-{
-	char body[16];
-
-	for (unsigned i = from; i < to; i++) {
-		snprintf(body, sizeof(body), "%u", i);
-		publish(c, topic, body);
-	}
 }
 
 static uint64_t expect_body(struct ws_client *c, const char *sub, const char *body)
@@ -73,7 +46,7 @@ static void test_publish(void **state)
 	struct ws_client *c = ws_connect(w);
 	json_t *j;
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	ws_say(c, "{\"type\":\"publish\",\"id\":7,\"topic\":\"t\",\"tag\":\"A\",\"keys\":[\"k1\",\"k2\"],\"properties\":{\"a\":\"b\"},\"body\":\"one\"}");
 	j = ws_expect(c, "published");
 	assert_int_equal(ws_number(j, "id"), 7);
@@ -115,7 +88,7 @@ static void test_publish_errors(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c = ws_connect(w);
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	w->conf.auto_create_topic = false;
 	ws_say(c, "{\"type\":\"publish\",\"id\":1,\"body\":\"x\"}");
 	ws_expect_error(c, ST_BAD_ARG);
@@ -138,7 +111,7 @@ static void test_publish_errors(void **state)
 	ws_expect_error(c, ST_BAD_ARG);
 	ws_say(c, "{\"type\":\"publish\",\"id\":\"%0200d\",\"topic\":\"t\",\"body\":\"x\"}", 0);
 	ws_expect_error(c, ST_BAD_ARG);
-	publish(c, "t", "the connection lives");
+	ws_put(c, "t", "the connection lives");
 	ws_hang_up(c);
 }
 
@@ -149,7 +122,7 @@ static void test_publish_flow(void **state)
 	struct ws_client *c = ws_connect(w);
 	unsigned got = 0;
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	w->conf.max_requests = 4;
 	for (int i = 0; i < 50; i++)
 		ws_say(c, "{\"type\":\"publish\",\"id\":%d,\"topic\":\"t\",\"body\":\"x\"}", i);
@@ -232,10 +205,10 @@ static void test_tap_credit(void **state)
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
 	char body[16];
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"t\",\"credit\":3}");
 	ws_expect(c, "subscribed");
-	publish_numbers(p, "t", 0, 10);
+	ws_put_numbers(p, "t", 0, 10);
 	for (unsigned i = 0; i < 3; i++) {
 		snprintf(body, sizeof(body), "%u", i);
 		expect_body(c, "s", body);
@@ -298,7 +271,7 @@ static void resume(struct front_world *w, const char *from, unsigned total, unsi
 			snprintf(cur.start, sizeof(cur.start), "%s", ws_text(j, "cursor"));
 		if (published < total) {
 			unsigned more = published + 5 < total ? published + 5 : total;
-			publish_numbers(p, "r", published, more);
+			ws_put_numbers(p, "r", published, more);
 			published = more;
 		}
 		for (unsigned i = 0; i < 1 + rounds % 7 && count < published - first; i++) {
@@ -324,15 +297,15 @@ static void test_resume_latest(void **state)
 	struct front_world *w = *state;
 	struct ws_client *p = ws_connect(w);
 
-	make_topic(w, "r", 4);
-	publish_numbers(p, "r", 0, 10); /* are not seen */
+	ws_put_topic(w, "r", 4);
+	ws_put_numbers(p, "r", 0, 10); /* are not seen */
 	resume(w, "latest", 80, 10);
 	ws_hang_up(p);
 }
 
 static void test_resume_earliest(void **state)
 {
-	make_topic(*state, "r", 4);
+	ws_put_topic(*state, "r", 4);
 	resume(*state, "earliest", 60, 0);
 }
 
@@ -343,12 +316,12 @@ static void test_resume_unseen(void **state)
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
 	char at[64];
 
-	make_topic(w, "r", 8);
-	publish_numbers(p, "r", 0, 20);
+	ws_put_topic(w, "r", 8);
+	ws_put_numbers(p, "r", 0, 20);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"r\",\"credit\":0}");
 	snprintf(at, sizeof(at), "%s", ws_text(ws_expect(c, "subscribed"), "cursor"));
 	ws_hang_up(c);
-	publish_numbers(p, "r", 20, 36);
+	ws_put_numbers(p, "r", 20, 36);
 	c = ws_connect(w);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"r\",\"from\":\"%s\",\"credit\":\"auto\"}", at);
 	ws_expect(c, "subscribed");
@@ -367,10 +340,10 @@ static void test_resume_of_another_topic(void **state)
 	char at[80];
 
 	for (unsigned i = 0; i < 2; i++) {
-		make_topic(w, "r", 1);
+		ws_put_topic(w, "r", 1);
 		ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"r\",\"from\":\"%s\",\"credit\":0}", i == 0 ? "latest" : "earliest");
 		snprintf(at, sizeof(at), "%s,0:3", ws_text(ws_expect(c, "subscribed"), "cursor"));
-		publish_numbers(p, "r", 0, 5);
+		ws_put_numbers(p, "r", 0, 5);
 		ws_say(c, "{\"type\":\"subscribe\",\"id\":\"good\",\"topic\":\"r\",\"from\":\"%s\",\"credit\":9}", at);
 		ws_expect(c, "subscribed");
 		assert_string_equal(ws_text(ws_expect(c, "message"), "body"), "3");
@@ -378,8 +351,8 @@ static void test_resume_of_another_topic(void **state)
 		drop_topic(w, "r");
 		ws_expect(c, "ended");
 		ws_expect(c, "ended");
-		make_topic(w, "r", 1);
-		publish_numbers(p, "r", 0, 5);
+		ws_put_topic(w, "r", 1);
+		ws_put_numbers(p, "r", 0, 5);
 		ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"r\",\"from\":\"%s\",\"credit\":9}", at);
 		assert_string_equal(ws_text(ws_expect(c, "error"), "code"), "GONE");
 		drop_topic(w, "r");
@@ -393,11 +366,11 @@ static void test_from_time(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
 
-	make_topic(w, "t", 3);
-	publish_numbers(p, "t", 0, 6);
+	ws_put_topic(w, "t", 3);
+	ws_put_numbers(p, "t", 0, 6);
 	front_world_run(w, 5000);
 	long long middle = (long long)clock_wall_ms(&w->clock.base) - 2000;
-	publish_numbers(p, "t", 6, 12);
+	ws_put_numbers(p, "t", 6, 12);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"t\",\"from\":%lld,\"credit\":100}", middle);
 	json_t *j = ws_expect(c, "subscribed");
 	assert_non_null(strchr(ws_text(j, "cursor"), ':'));
@@ -423,7 +396,7 @@ static void test_tags(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c = ws_connect(w);
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"t\",\"tag\":\"A || B\",\"credit\":10}");
 	ws_expect(c, "subscribed");
 	static const char tags[] = "ABCABC";
@@ -446,23 +419,23 @@ static void test_encoded_once(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c[20], *p = ws_connect(w);
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	for (unsigned i = 0; i < 20; i++) {
 		c[i] = ws_connect(w);
 		ws_say(c[i], "{\"type\":\"subscribe\",\"id\":\"%s\",\"topic\":\"t\",\"credit\":\"auto\"}", i % 2 == 0 ? "even" : "odd");
 		ws_expect(c[i], "subscribed");
 	}
-	publish_numbers(p, "t", 0, 30);
+	ws_put_numbers(p, "t", 0, 30);
 	for (unsigned i = 0; i < 20; i++)
 		for (unsigned k = 0; k < 30; k++) {
 			char body[8];
 			snprintf(body, sizeof(body), "%u", k);
 			expect_body(c[i], i % 2 == 0 ? "even" : "odd", body);
 		}
-	assert_int_equal(front_of(w)->n.delivered, 600);
-	assert_int_equal(front_of(w)->n.encoded, 60);
+	assert_int_equal(ws_front(w)->n.delivered, 600);
+	assert_int_equal(ws_front(w)->n.encoded, 60);
 	front_world_run(w, 5000);
-	assert_int_equal(front_of(w)->cache.bytes, 0); /* nobody asked for them for a while */
+	assert_int_equal(ws_front(w)->cache.bytes, 0); /* nobody asked for them for a while */
 	for (unsigned i = 0; i < 20; i++)
 		ws_hang_up(c[i]);
 	ws_hang_up(p);
@@ -475,7 +448,7 @@ static void test_slow_tap(void **state)
 	struct ws_client *c = ws_connect(w), *quick = ws_connect(w), *p = ws_connect(w);
 	char big[1001], text[1100];
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	c->room = 16 << 10;
 	memset(big, 'b', sizeof(big) - 1);
 	big[1000] = '\0';
@@ -486,7 +459,7 @@ static void test_slow_tap(void **state)
 	c->stalled = true;
 	for (unsigned i = 0; i < 500; i++) {
 		snprintf(text, sizeof(text), "%u-%s", i, big);
-		publish(p, "t", text);
+		ws_put(p, "t", text);
 		json_t *j = ws_expect(quick, "message");
 		assert_int_equal(atoi(ws_text(j, "body")), i);
 	}
@@ -514,8 +487,8 @@ static void test_acks(void **state)
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
 	json_t *j;
 
-	make_topic(w, "t", 1);
-	publish_numbers(p, "t", 0, 20);
+	ws_put_topic(w, "t", 1);
+	ws_put_numbers(p, "t", 0, 20);
 	join(c, "workers", 4);
 	for (unsigned i = 1; i <= 4; i++) {
 		j = ws_expect(c, "message");
@@ -546,7 +519,7 @@ static void test_acks(void **state)
 		errors += strcmp(ws_text(ws_expect(c, ""), "type"), "error") == 0;
 	assert_int_equal(errors, 1);
 	ws_expect_nothing(c, 500);
-	assert_int_equal(front_of(w)->n.acks, 4);
+	assert_int_equal(ws_front(w)->n.acks, 4);
 	ws_hang_up(c);
 	ws_hang_up(p);
 }
@@ -564,7 +537,7 @@ static void test_ack_errors(void **state)
 		"{\"type\":\"ack\",\"sub\":5,\"seq\":1}", "{\"type\":\"ack\",\"sub\":\"\",\"seq\":1}",
 	};
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	join(c, "workers", 4);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"tap\",\"topic\":\"t\",\"credit\":1}");
 	ws_expect(c, "subscribed");
@@ -591,8 +564,8 @@ static void test_nack(void **state)
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w), *dead = ws_connect(w);
 	json_t *j;
 
-	make_topic(w, "t", 1);
-	publish(p, "t", "one");
+	ws_put_topic(w, "t", 1);
+	ws_put(p, "t", "one");
 	join(c, "workers", 4);
 	expect_body(c, "g", "one");
 	uint64_t before = w->clock.ns;
@@ -617,8 +590,8 @@ static void test_extend(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c = ws_connect(w), *p = ws_connect(w);
 
-	make_topic(w, "t", 1);
-	publish(p, "t", "one");
+	ws_put_topic(w, "t", 1);
+	ws_put(p, "t", "one");
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"g\",\"topic\":\"t\",\"group\":\"workers\",\"from\":\"earliest\",\"credit\":4,\"lease\":\"5s\"}");
 	ws_expect(c, "subscribed");
 	assert_int_equal(ws_number(ws_expect(c, "message"), "lease"), 5000);
@@ -643,8 +616,8 @@ static void test_gives_back(void **state)
 	struct front_world *w = *state;
 	struct ws_client *a = ws_connect(w), *b = ws_connect(w), *p = ws_connect(w);
 
-	make_topic(w, "t", 1);
-	publish_numbers(p, "t", 0, 6);
+	ws_put_topic(w, "t", 1);
+	ws_put_numbers(p, "t", 0, 6);
 	join(a, "workers", 6);
 	for (unsigned i = 0; i < 6; i++)
 		ws_expect(a, "message");
@@ -671,7 +644,7 @@ static void test_expired(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c = ws_connect(w);
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	ws_say(c, "{\"type\":\"publish\",\"id\":1,\"topic\":\"t\",\"expire\":\"1s\",\"body\":\"old\"}");
 	ws_expect(c, "published");
 	ws_say(c, "{\"type\":\"publish\",\"id\":1,\"topic\":\"t\",\"body\":\"new\"}");
@@ -683,7 +656,7 @@ static void test_expired(void **state)
 	ws_expect(c, "subscribed");
 	expect_body(c, "tap", "new");
 	ws_expect_nothing(c, 60000 / 4);
-	assert_int_equal(front_of(w)->n.expired, 2);
+	assert_int_equal(ws_front(w)->n.expired, 2);
 	ws_hang_up(c);
 }
 
@@ -710,7 +683,7 @@ static void test_subscribe_errors(void **state)
 		{ST_NO_TOPIC, "\"id\":\"a\",\"topic\":\"none\",\"group\":\"g\",\"credit\":1"}, {ST_BAD_ARG, "\"id\":\"a\",\"topic\":\"t\\u0000\",\"credit\":1"},
 	};
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		bool closed = strchr(bad[i].text, '}') != NULL;
 		ws_say(c, "{\"type\":\"subscribe\",%s%s", bad[i].text, closed ? "" : "}");
@@ -742,7 +715,7 @@ static void test_gone_while_opening(void **state)
 	struct front_world *w = *state;
 	static const char *const from[] = {"\"latest\"", "\"earliest\"", "\"5\"", "1000", "\"earliest\",\"group\":\"g\""};
 
-	make_topic(w, "t", 3);
+	ws_put_topic(w, "t", 3);
 	for (unsigned turns = 0; turns < 6; turns++)
 		for (size_t i = 0; i < ARRAY_LEN(from); i++)
 			for (unsigned how = 0; how < 3; how++) {
@@ -767,7 +740,7 @@ static void test_gone_while_opening(void **state)
 				ws_hang_up(c);
 			}
 	front_world_run(w, 500);
-	assert_int_equal(front_of(w)->n_peers, 0);
+	assert_int_equal(ws_front(w)->n_peers, 0);
 }
 
 static void test_topic_dropped(void **state)
@@ -775,7 +748,7 @@ static void test_topic_dropped(void **state)
 	struct front_world *w = *state;
 	struct ws_client *c = ws_connect(w);
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	ws_say(c, "{\"type\":\"subscribe\",\"id\":\"s\",\"topic\":\"t\",\"credit\":1}");
 	ws_expect(c, "subscribed");
 	drop_topic(w, "t");
@@ -793,7 +766,7 @@ static void test_too_big_to_send(void **state)
 	struct ws_client *c = ws_connect(w);
 	struct buf b = {0};
 
-	make_topic(w, "t", 1);
+	ws_put_topic(w, "t", 1);
 	buf_str(&b, "{\"type\":\"publish\",\"id\":1,\"topic\":\"t\",\"body\":\"");
 	for (unsigned i = 0; i < 4000; i++)
 		buf_str(&b, "\\u0001");
@@ -818,8 +791,8 @@ static void test_stop(void **state)
 	struct front_world *w = *state;
 	struct ws_client *idle = ws_connect(w), *busy = ws_connect(w), *member = ws_connect(w);
 
-	make_topic(w, "t", 1);
-	publish(idle, "t", "one");
+	ws_put_topic(w, "t", 1);
+	ws_put(idle, "t", "one");
 	join(member, "workers", 4);
 	expect_body(member, "g", "one");
 	ws_say(member, "{\"type\":\"ack\",\"id\":1,\"sub\":\"g\",\"seq\":1}");
@@ -871,11 +844,11 @@ static void test_describe(void **state)
 	struct ws_client *c = ws_connect(w);
 	struct buf b = {0};
 
-	make_topic(w, "t", 1);
-	publish(c, "t", "x");
+	ws_put_topic(w, "t", 1);
+	ws_put(c, "t", "x");
 	join(c, "workers", 4);
 	ws_expect(c, "message");
-	front_websocket.describe(front_of(w), &b);
+	front_websocket.describe(ws_front(w), &b);
 	json_t *j = json_loadb((const char *)b.p, b.n, 0, NULL);
 	assert_non_null(j);
 	assert_int_equal(ws_number(j, "connections"), 1);
