@@ -33,7 +33,9 @@ for t in "$dir"/*.sh "$dir"/*.py; do
 		[ -n "$line" ] || p=0
 		[ "$f" -gt 0 ] || f=1
 		printf 'FAIL  %s (status %s)\n' "$t" "$rc"
-		tail -n 60 "$out"
+		# What failed comes first: who looks at a part of this output sees why.
+		grep -E '^FAIL|^failed' "$out" | cut -c1-600 | head -n 40
+		grep -vE '^(FAIL|ok) ' "$out" | cut -c1-600 | tail -n 60
 	else
 		printf 'ok    %s (%s)\n' "$t" "$p"
 	fi

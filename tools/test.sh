@@ -9,7 +9,8 @@ failed=0
 make=${MAKE:-make}
 jobs=${JOBS:-$(nproc)}
 out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+wrong=$(mktemp)
+trap 'rm -f "$out" "$wrong"' EXIT
 trap 'exit 130' INT TERM HUP
 began=$(date +%s)
 
@@ -32,7 +33,12 @@ step() {
 	fi
 	passed=$((passed + p))
 	failed=$((failed + f))
-	if [ "$rc" -eq 0 ]; then grep -E '^skip' "$out"; else tail -n 200 "$out"; fi
+	if [ "$rc" -eq 0 ]; then
+		grep -E '^skip' "$out"
+	else
+		tail -n 200 "$out"
+		{ grep -E '^FAIL' "$out" || echo "FAIL  with status $rc"; } | head -n 20 | sed "s|^FAIL *|$name: |" >>"$wrong"
+	fi
 	echo "   $p passed, $f failed in $(($(date +%s) - start)) s"
 }
 
@@ -61,5 +67,9 @@ step "nonsense on every port" env GANTRY="$(pwd)/build/asan/gantry" python3 test
 step "the crash checker itself" env GANTRY="$(pwd)/build/asan/gantry" tests/scenario/kill9.py --self-test
 step "interop" $make --no-print-directory BUILD=release interop
 echo "took $(($(date +%s) - began)) s"
+if [ -s "$wrong" ]; then
+	echo "what failed:"
+	cat "$wrong"
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
