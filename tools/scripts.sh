@@ -38,6 +38,7 @@ for t in "$dir"/*.sh "$dir"/*.py; do
 		grep -vE '^(FAIL|ok) ' "$out" | cut -c1-600 | tail -n 60
 	else
 		printf 'ok    %s (%s)\n' "$t" "$p"
+		grep -E '^again ' "$out" | cut -c1-300
 	fi
 	passed=$((passed + p))
 	failed=$((failed + f))

@@ -19,6 +19,8 @@ step() {
 	name=$1
 	shift
 	echo "== $name"
+	# What the step before wrote goes to the disk now, not under the syncs of this one.
+	sync
 	start=$(date +%s)
 	if "$@" >"$out" 2>&1; then rc=0; else rc=$?; fi
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$out" | tail -n 1)
@@ -34,7 +36,7 @@ step() {
 	passed=$((passed + p))
 	failed=$((failed + f))
 	if [ "$rc" -eq 0 ]; then
-		grep -E '^skip' "$out"
+		grep -E '^(skip|again) ' "$out"
 	else
 		tail -n 200 "$out"
 		{ grep -E '^FAIL' "$out" || echo "FAIL  with status $rc"; } | head -n 20 | sed "s|^FAIL *|$name: |" >>"$wrong"

@@ -320,16 +320,16 @@ def install_node(build):
     return folder
 
 
-def run(srv, jvm, node, logs, result):
-    """srv: a running Gantry with all fronts; jvm(name): the command that runs interop.Bridge; node: the folder of install_node."""
+def run(srv, jvm, node, logs, result, only=None):
+    """srv: a running Gantry with all fronts; jvm(name): the command that runs interop.Bridge; node: the folder of install_node; only: names of cases."""
     try:
-        run_all(srv, jvm, node, logs, result)
+        run_all(srv, jvm, node, logs, result, only)
     finally:
         for c in list(Lines.children):
             c.end()
 
 
-def run_all(srv, jvm, node, logs, result):
+def run_all(srv, jvm, node, logs, result, only):
     log = lambda name: os.path.join(logs, "pairs-%s.out" % name)  # noqa: E731
     curl = Curl(srv.http_port)
     java_out, browser_out = Java(jvm("out"), log("java-out")), Browser(node, srv.http_port, srv.ws_port, log("browser-out"))
@@ -339,10 +339,13 @@ def run_all(srv, jvm, node, logs, result):
     for source in PUBLISHERS:
         for target in PUBLISHERS:
             name = "%s-to-%s" % (source, target)
+            if only and name not in only:
+                continue
             topic, group = "pairs-" + name, "pairs-g-" + name
             curl.run(["-X", "PUT", curl.url + "/v1/topics/" + topic])
             consumer = {"java": java_in, "curl": Curl(srv.http_port), "mosquitto": Mosquitto(srv.mqtt_port, log("mosquitto-in")), "browser": browser_in}[target]
             one_pair(sources[source], consumer, topic, group, result, name)
             if target == "mosquitto":
                 consumer.end()
-    shared_group(java_in, java_out, curl, srv.http_port, result)
+    if not only or "shared-group" in only:
+        shared_group(java_in, java_out, curl, srv.http_port, result)
