@@ -11,6 +11,7 @@ import time
 
 PAUSES_S = (3, 10, 30)  # before the second try and the following
 LIMIT_S = 600           # of one try
+NPM_LIMIT_S = 150       # likewise: some megabytes, and all tries together end before the script's own limit
 
 
 class Failed(Exception):
@@ -53,6 +54,6 @@ def npm(folder, package):
         except (OSError, ValueError, KeyError):
             pass
         shutil.rmtree(modules, ignore_errors=True)
-        run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", folder, package], cwd=folder)
+        run(["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", folder, package], cwd=folder, limit=NPM_LIMIT_S)
         with open(stamp, "w", encoding="ascii"):
             pass

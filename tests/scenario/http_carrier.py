@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import select
 import socket
 import ssl
 import struct
@@ -28,9 +29,10 @@ from runner import Failed, check
 HOST = b"Host: 127.0.0.1\r\n"
 SMUGGLED = b"POST /v1/topics/smuggled/messages HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nno"
 LIMIT_S = 60.0
-STOP_LIMIT_S = 20.0        # with streams and polls of 50 s; it takes two or three
 REQUEST_S = 2.0            # httpRequestTime of the impatient server
-LATE_S = 0.3               # a patient caller that was held up for longer says nothing about the server
+EARLY_S, LATE_S = 1.2, 20.0 # when it may end slow callers: others may hold up both sides, the server for once between a look at the clock and at the caller
+DRIP_S = 30.0              # how long slow callers go on
+HELD_UP_S = 0.6            # a patient caller that was held up for longer says nothing about the server
 STALLED = 1000
 STALLED_LIMIT = 64 << 10   # bytes that each of them may cost
 SLOW_S = 4.0
@@ -432,7 +434,7 @@ def limits(folder):
 
 def many_bodies(folder):
     """Large bodies that do not come to their end cost a bounded amount together; small ones go on."""
-    with serving(folder, httpMaxBody=6 << 20) as srv:
+    with serving(folder, httpMaxBody=6 << 20, httpRequestTime="10m") as srv:
         works(srv, "before")
         before, held, refused = rss(srv), [], 0
         for _ in range(60):
@@ -445,12 +447,12 @@ def many_bodies(folder):
             except OSError:
                 pass
             works(srv, "meanwhile")
-        for s in held:
-            s.settimeout(0.2 if refused == 0 else 0.01)
-            try:
-                refused += s.recv(12) == b"HTTP/1.1 503"
-            except OSError:
-                pass
+        waiting, end = set(held), time.monotonic() + LIMIT_S
+        while refused < 20 and time.monotonic() < end:
+            for s in select.select(list(waiting), [], [], 1.0)[0]:
+                waiting.discard(s)
+                with contextlib.suppress(OSError):
+                    refused += s.recv(12) == b"HTTP/1.1 503"
         check(refused >= 20, "%d of 60 were refused" % refused)
         growth = rss(srv) - before
         check(SANITIZED or growth < 300 << 20, "%d MiB" % (growth >> 20))
@@ -488,7 +490,6 @@ def connections(folder):
 def slow_callers(folder):
     """httpRequestTime is for a whole request, and for being idle; each counted from its own beginning."""
     with serving(folder, httpRequestTime="%dms" % (REQUEST_S * 1000)) as srv:
-        low, high = REQUEST_S * 0.9, REQUEST_S + 8.0 # by then a slow caller has been given five times what it may take
         results = {}
 
         def timed(name, run):
@@ -499,11 +500,11 @@ def slow_callers(folder):
                 got = str(e).encode()
             results[name] = (got, time.monotonic() - begin)
 
-        def drip(first, then, pause, whole=30.0):
+        def drip(first, then, pause):
             with connect(srv.http_port) as s:
                 s.sendall(first)
                 s.settimeout(pause)
-                end, got = time.monotonic() + whole, b""
+                end, got = time.monotonic() + DRIP_S, b""
                 while time.monotonic() < end:
                     try:
                         more = s.recv(65536)
@@ -516,24 +517,21 @@ def slow_callers(folder):
 
         def patient():
             """Idle, then slow, together longer than the limit, but neither for itself. Again where this program itself was held up."""
-            out, late = [], 0.0
             for _ in range(8):
+                begin, slept, out = time.monotonic(), 0.0, []
                 try:
                     with connect(srv.http_port) as s:
-                        r, out, late = Reader(s), [], 0.0
+                        r = Reader(s)
                         for _ in range(2):
-                            for share, data in ((0.55, POST + b"Content-Length: 4\r\n\r\n"), (0.55, b"four")):
-                                begin = time.monotonic()
-                                time.sleep(REQUEST_S * share)
+                            for data in (POST + b"Content-Length: 4\r\n\r\n", b"four"):
+                                slept += REQUEST_S * 0.55
+                                time.sleep(REQUEST_S * 0.55)
                                 s.sendall(data)
-                                late = max(late, time.monotonic() - begin - REQUEST_S * share)
-                            begin = time.monotonic()
                             out.append(r.answer()[0])
-                            late = max(late, time.monotonic() - begin)
                 except (OSError, Failed):
-                    if late < LATE_S:
+                    if time.monotonic() - begin - slept < HELD_UP_S:
                         raise
-                if late < LATE_S:
+                if time.monotonic() - begin - slept < HELD_UP_S:
                     break
             return out
 
@@ -556,11 +554,11 @@ def slow_callers(folder):
             t.join()
         for name in ("silent", "slow header", "slow request line", "slow body", "slow chunks", "idle after a request"):
             got, took = results[name]
-            check(low <= took <= high, "%s: ended after %.1f s" % (name, took))
+            check(EARLY_S <= took <= LATE_S, "%s: ended after %.1f s" % (name, took))
             check((got == b"") == (name in ("silent", "idle after a request")), "%s: %r" % (name, got))
             check(got == b"" or got.startswith(b"HTTP/1.1 408 "), "%s: %r" % (name, got))
         check(results["patient"][0] == [201] * 2, "who is idle, then slow, but in time: %s" % (results["patient"],))
-        check(results["long poll"][0] in (200, 204) and results["long poll"][1] > 3.7, "a long poll: %s" % (results["long poll"],))
+        check(results["long poll"][0] in (200, 204) and results["long poll"][1] > 3.0, "a long poll: %s" % (results["long poll"],))
         works(srv, "after")
 
 
@@ -571,8 +569,9 @@ def hang_up(folder):
         poll = b"GET /v1/topics/t/groups/g/messages?max=1&wait=50s HTTP/1.1\r\n" + HOST + b"\r\n"
         stream = b"GET /v1/topics/t/groups/s%d/messages HTTP/1.1\r\n" + HOST + b"Accept: text/event-stream\r\n\r\n"
         check(ask(srv, post("/v1/topics/t/messages", b"x"))[0] == 201, "post")
-        status, text = get(srv, "/v1/topics/t/groups/g/messages?max=10&wait=2s")
-        check(status == 200, "take it: %d %r" % (status, text))
+        # It must not come again before the end.
+        status, text = get(srv, "/v1/topics/t/groups/g/messages?max=10&wait=20s&lease=1h")
+        check(status == 200 and len(json.loads(text)["messages"]) == 1, "take it: %d %r" % (status, text))
         base = fds(srv)
         for how in ("close", "reset", "half close", "behind a pipelined request"):
             held = [connect(srv.http_port) for _ in range(20)]
@@ -734,8 +733,7 @@ def stop_while_busy(folder):
     begin = time.monotonic()
     code = srv.stop()
     took = time.monotonic() - begin
-    check(code == 0, "ended with %s: %s" % (code, srv.tail()))
-    check(took < STOP_LIMIT_S, "stopping took %.1f s" % took)
+    check(code == 0, "ended with %s, after %.1f s: %s" % (code, took, srv.tail()))  # 1 where something had to be left behind, after 20 s
     for s in streams:
         got, orderly = until_closed(s)
         check(orderly and got.endswith(b"0\r\n\r\n"), "a stream's end: %r" % got[-60:])

@@ -35,16 +35,17 @@ def block(word):
 
 
 def shell(srv, lines):
-    """Runs the lines as somebody would paste them; what streams for ever is ended after a while."""
-    script = "\n".join(lines).replace("build/gantry", server.binary()).replace("127.0.0.1:8080", "127.0.0.1:%d" % srv.http_port)
+    """Runs the lines as somebody would paste them; what streams for ever is ended once it has shown the message."""
+    script = re.sub(r"^(build/gantry (?:send|status).*)$", r"\1 --addr 127.0.0.1:%d" % srv.port, "\n".join(lines), flags=re.M)
+    script = script.replace("build/gantry", server.binary()).replace("127.0.0.1:8080", "127.0.0.1:%d" % srv.http_port)
     script = re.sub(r"(mosquitto_(?:sub|pub)) -h 127.0.0.1", r"\1 -h 127.0.0.1 -p %d" % srv.mqtt_port, script)
-    script = re.sub(r"^(curl -N .*)$", r"timeout 2 \1 || :", script, flags=re.M)
+    script = re.sub(r"^(curl -N .*)$", r"timeout 120 \1 >stream & watch=$!\nuntil grep -q '^data:.*\"body\":\"hello\"' stream || ! kill -0 $watch; do sleep 0.05; done\n"
+                    r"kill $watch || :\nwait $watch || :\ncat stream", script, flags=re.M)
     # A subscriber of whom nobody knows when he is there, and until when: he says so.
     script, subscribers = re.subn(r"^(mosquitto_sub .*) &$", r"stdbuf -oL timeout 120 \1 -d >said & sub=$!\nuntil grep -q Subscribed said; do sleep 0.05; done",
                                   script, flags=re.M)
     if subscribers:
         script += "\nuntil grep -q '^first/room hello$' said || ! kill -0 $sub; do sleep 0.05; done\nkill $sub || :\nwait $sub || :\ncat said"
-    script = re.sub(r"^(.*/gantry (?:send|status).*)$", r"\1 --addr 127.0.0.1:%d" % srv.port, script, flags=re.M)
     done = subprocess.run(["sh", "-e", "-c", script + "\nwait\n"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S,
                           check=False, env=server.environment(), cwd=srv.folder)
     text = done.stdout.decode(errors="replace")
@@ -62,6 +63,7 @@ def test_http(srv):
     assert len(lines) == 3, lines
     text = shell(srv, lines)
     assert '"durability":"disk"' in text and '"body":"hello"' in text and '"contentType":"text/plain"' in text, text
+    assert re.search(r'^data:.*"body":"hello"', text, re.M), text
 
 
 def test_mqtt(srv):

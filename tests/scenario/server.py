@@ -23,10 +23,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 APACHE = os.path.join(ROOT, "tests", "lib", "apache.sh")
 PORTS = (21200, 22000)  # where free ports are looked for; override with GANTRY_TEST_PORTS=from-to
 SPAN = 10               # ports of one server; the last of them is held by who chose it
-START_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
 PORTS_OF = {"native": "port", "namesrv": "ns_port", "http": "http_port", "https": "https_port", "mqtt": "mqtt_port", "websocket": "ws_port"}
 ANY_PORTS = ["httpPort=0", "httpsPort=0", "mqttPort=0", "websocketPort=0"]  # for who puts a command line together himself
-STOP_LIMIT_S = 40.0
+STOP_LIMIT_S = 60.0     # it gives up by itself after 20 s; a sanitizer looks for leaks afterwards
 
 
 class Broken(Exception):
