@@ -167,12 +167,10 @@ void conn_hang_up(struct conn *c, enum status why)
 		return;
 	c->state = CONN_CLOSING;
 	c->why = why;
-	c->linger_due = clock_mono_ns(t->clock) + t->conf.linger_ms * MS_NS;
 	/* Kept input stays for now: the protocol may be looking at it. */
 	list_remove(&c->active);
 	list_remove(&c->resumed);
-	conn_set_timer(c, 0);
-	/* The flush of this turn writes what is queued and goes on from there. */
+	/* The flush of this turn writes what is queued and goes on from there; the peer's time begins with it, for until then the peer got nothing. */
 	if (!list_linked(&c->dirty))
 		list_push(&t->dirty, &c->dirty);
 }

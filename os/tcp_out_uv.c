@@ -227,6 +227,10 @@ void conn_flush(struct conn *c, uint64_t now_ns)
 		if (!heap_has(&c->timer) || c->stall_due < c->timer.due)
 			conn_set_timer(c, 0);
 	}
+	if (c->state == CONN_CLOSING && c->linger_due == NEVER) {
+		c->linger_due = now_ns + t->conf.linger_ms * MS_NS;
+		conn_set_timer(c, 0);
+	}
 	if (c->state == CONN_CLOSING && c->out_bytes == 0) {
 		c->state = CONN_SHUT;
 		if (shutdown(c->fd, SHUT_WR) < 0) {

@@ -26,7 +26,17 @@
 #include "os/tcp.h"
 #include "os/tcp_conn.h"
 
-enum { FRAME_MAX = 8 << 20, STEPS_MAX = 200000 };
+enum { FRAME_MAX = 8 << 20, PATIENCE_MS = 60000 };
+
+/* May what has to happen be waited for still? The machine may be slow, or paused: a test that nothing holds up does not come near this limit. */
+static bool in_time(uint64_t *until_ns)
+{
+	uint64_t now = clock_mono_ns(host_clock());
+
+	if (*until_ns == 0)
+		*until_ns = now + PATIENCE_MS * MS_NS;
+	return now < *until_ns;
+}
 
 /* What the protocol saw, and how it shall behave. */
 struct front {
@@ -139,6 +149,8 @@ static struct fixture *start_with(const struct tcp_conf *conf, const struct stre
 	char why[256];
 
 	tcp_conf_default(&c);
+	/* Where a test is not about it, a pause of the machine shall not be the end of a connection. */
+	c.linger_ms = PATIENCE_MS;
 	if (conf != NULL)
 		c = *conf;
 	host_log_init(&f->log, 2, LOG_ERROR);
@@ -179,10 +191,12 @@ static void give(struct fixture *f, int fd, const void *p, size_t n)
 {
 	size_t done = 0;
 
-	for (int i = 0; i < STEPS_MAX && done < n; i++) {
+	for (uint64_t until = 0; done < n && in_time(&until);) {
 		ssize_t k = send(fd, (const uint8_t *)p + done, n - done, MSG_NOSIGNAL);
 		if (k > 0)
 			done += (size_t)k;
+		else
+			usleep(10);
 		step(f);
 	}
 	assert_int_equal(done, n);
@@ -193,7 +207,7 @@ static size_t get(struct fixture *f, int fd, void *p, size_t n)
 {
 	size_t done = 0;
 
-	for (int i = 0; i < STEPS_MAX && done < n; i++) {
+	for (uint64_t until = 0; done < n && in_time(&until);) {
 		ssize_t k = recv(fd, (uint8_t *)p + done, n - done, 0);
 		if (k == 0 || (k < 0 && errno != EAGAIN))
 			return done;
@@ -214,7 +228,7 @@ static size_t frame(uint8_t *p, uint32_t n, uint8_t fill)
 	return 4 + n;
 }
 
-#define UNTIL(f, cond) do { for (int i_ = 0; i_ < STEPS_MAX && !(cond); i_++) { step(f); usleep(10); } assert_true(cond); } while (0)
+#define UNTIL(f, cond) do { for (uint64_t until_ = 0; !(cond) && in_time(&until_);) { step(f); usleep(10); } assert_true(cond); } while (0)
 
 static void bytes_come_back_however_they_are_cut(void **state)
 {
@@ -260,9 +274,10 @@ static void all_frames_of_a_read_are_one_input_and_one_write(void **state)
 	assert_memory_equal(in, out, n);
 	assert_int_equal(f->front.frames, N);
 	tcp_stats(f->tcp, &st);
-	assert_true(st.reads <= 3);
-	assert_true(st.writes <= 3);
-	assert_true(f->front.inputs <= 6);
+	/* The kernel may have cut it into a few parts. */
+	assert_true(st.reads <= N / 20);
+	assert_true(st.writes <= N / 20);
+	assert_true(f->front.inputs <= N / 20);
 	close(fd);
 	stop(f);
 }
@@ -300,7 +315,7 @@ static void a_frame_that_never_ends_is_cut(void **state)
 
 	(void)state;
 	be32_put(junk, UINT32_MAX);
-	for (int i = 0; i < STEPS_MAX && f->front.closed == 0; i++) {
+	for (uint64_t until = 0; f->front.closed == 0 && in_time(&until);) {
 		ssize_t k = send(fd, junk, FRAME_MAX + 1024 - sent, MSG_NOSIGNAL);
 		if (k > 0)
 			sent += (size_t)k;
@@ -381,6 +396,26 @@ static void a_peer_that_does_not_hang_up_is_cut(void **state)
 	stop(f);
 }
 
+static void an_answer_goes_out_however_late_its_turn_comes(void **state)
+{
+	struct tcp_conf conf;
+	uint8_t out[64], in[64];
+	size_t n = frame(out, 10, 1);
+
+	(void)state;
+	tcp_conf_default(&conf);
+	conf.linger_ms = 0; /* it is over before the turn in which the answer is written */
+	struct fixture *f = start(&conf);
+	int fd = client(f->port);
+	f->front.close_after_one = true;
+	give(f, fd, out, n);
+	assert_int_equal(get(f, fd, in, n), n);
+	assert_memory_equal(in, out, n);
+	UNTIL(f, f->front.closed == 1);
+	close(fd);
+	stop(f);
+}
+
 static void a_peer_that_takes_nothing_is_cut(void **state)
 {
 	struct tcp_conf conf;
@@ -445,8 +480,11 @@ static void what_is_not_whole_is_bounded_in_all(void **state)
 	be32_put(junk, FRAME_MAX - 1024); /* none of these frames ends */
 	for (int i = 0; i < 8; i++) {
 		fds[i] = client(f->port);
-		for (size_t done = 0, tries = 0; done < 1 << 20 && tries < 2000; tries++) {
+		uint64_t until = 0;
+		for (size_t done = 0; done < 1 << 20 && in_time(&until);) {
 			ssize_t k = send(fds[i], junk + done, (1 << 20) - done, MSG_NOSIGNAL);
+			if (k < 0 && errno != EAGAIN)
+				break; /* it was cut */
 			done += k > 0 ? (size_t)k : 0;
 			step(f);
 		}
@@ -595,10 +633,11 @@ static void paused_input_is_kept_and_offered_again(void **state)
 	for (uint32_t i = 0; i < N; i++)
 		n += frame(out + n, SIZE, (uint8_t)i);
 	f->front.pause_after = 3;
-	for (size_t sent = 0, got = 0, round = 0; got < n; round++) {
+	uint64_t until = 0;
+	for (size_t sent = 0, got = 0; got < n;) {
 		ssize_t k = sent < n ? send(fd, out + sent, n - sent, MSG_NOSIGNAL) : 0;
 		unsigned before = f->front.frames;
-		assert_true(round < STEPS_MAX);
+		assert_true(in_time(&until));
 		if (k > 0)
 			sent += (size_t)k;
 		for (int i = 0; i < 3; i++)
@@ -789,7 +828,7 @@ static void call_failed(struct dial_call *call, enum status why, const char *tex
 
 static struct caller caller(const char *host, uint16_t port, struct front *front)
 {
-	return (struct caller){.call = {.host = slice_str(host), .port = port, .timeout_ms = 3000, .ops = &echo_ops, .front = front,
+	return (struct caller){.call = {.host = slice_str(host), .port = port, .timeout_ms = PATIENCE_MS, .ops = &echo_ops, .front = front,
 				       .failed = call_failed}};
 }
 
@@ -841,15 +880,32 @@ static uint16_t silent_port(int *fds, unsigned n)
 	return ntohs(a.sin_port);
 }
 
+/* Ends a call after it began and before the loop's next look at what came. */
+struct canceller {
+	uv_prepare_t prepare;
+	struct dial *dial;
+	struct dial_call *call;
+};
+
+static void cancel_now(uv_prepare_t *p)
+{
+	struct canceller *c = container_of(p, struct canceller, prepare);
+
+	dial_cancel(c->dial, c->call);
+	uv_prepare_stop(p);
+}
+
 static void a_call_that_fails_says_so_once(void **state)
 {
+	/* A part of a name has 63 letters at most: the resolver refuses this one without asking anybody. */
+	static const char nobody[] = "a-name-that-no-server-is-asked-for-since-a-part-of-it-is-longer-than-63-letters.invalid";
 	int silent[6];
 	struct fixture *f = start(NULL);
 	struct dial *d = dial_tcp_open(f->tcp, &f->loop.uv);
 	struct front ours = {0};
-	struct caller refused = caller("127.0.0.1", 1, &ours), unknown = caller("no-such-name.invalid", 1, &ours);
+	struct caller refused = caller("127.0.0.1", 1, &ours), unknown = caller(nobody, 1, &ours);
 	struct caller tls = caller("127.0.0.1", f->port, &ours), cancelled = caller("127.0.0.1", f->port, &ours);
-	struct caller looking = caller("no-such-name.invalid", 1, &ours), slow = caller("127.0.0.1", silent_port(silent, ARRAY_LEN(silent)), &ours);
+	struct caller looking = caller(nobody, 1, &ours), slow = caller("127.0.0.1", silent_port(silent, ARRAY_LEN(silent)), &ours);
 	struct caller left = caller("127.0.0.1", f->port, &ours);
 
 	(void)state;
@@ -865,15 +921,17 @@ static void a_call_that_fails_says_so_once(void **state)
 	assert_int_equal(refused.why, ST_NO_MEMBER);
 	assert_int_equal(tls.why, ST_DENIED);
 	assert_int_equal(slow.why, ST_TIMEOUT);
+	struct canceller c = {.dial = d, .call = &looking.call};
+	assert_int_equal(uv_prepare_init(&f->loop.uv, &c.prepare), 0);
+	assert_int_equal(uv_prepare_start(&c.prepare, cancel_now), 0);
 	dial_connect(d, &looking.call);
+	assert_non_null(looking.call.priv[0]);
 	step(f);
-	dial_cancel(d, &looking.call);
+	assert_null(looking.call.priv[0]);
+	uv_close((uv_handle_t *)&c.prepare, NULL);
 	dial_connect(d, &unknown.call);
-	for (int i = 0; i < STEPS_MAX && unknown.failed == 0; i++) {
-		usleep(100);
-		step(f);
-	}
-	assert_int_equal(unknown.failed, 1);
+	UNTIL(f, unknown.failed == 1);
+	assert_int_equal(unknown.why, ST_NO_MEMBER);
 	dial_connect(d, &left.call);
 	dial_tcp_close(d);
 	assert_int_equal(left.failed, 1);
@@ -895,6 +953,7 @@ int main(void)
 		cmocka_unit_test(what_was_answered_before_a_refusal_goes_out),
 		cmocka_unit_test(closing_sends_the_queue_first),
 		cmocka_unit_test(a_peer_that_does_not_hang_up_is_cut),
+		cmocka_unit_test(an_answer_goes_out_however_late_its_turn_comes),
 		cmocka_unit_test(a_peer_that_takes_nothing_is_cut),
 		cmocka_unit_test(too_much_queued_is_cut), cmocka_unit_test(what_is_not_whole_is_bounded_in_all),
 		cmocka_unit_test(held_bytes_are_written_in_order_and_let_go),
