@@ -12,7 +12,7 @@ const SHOWN_MAX = 500;   /* rows; a filter finds the rest */
 const byName = (a, b) => (a.name < b.name ? -1 : 1);
 
 export function mount(root, ctx) {
-	let all = [], system = ctx.query.get('system') === '1', words = '';
+	let all = [], asked = 0, known = 0, system = ctx.query.get('system') === '1', words = '';
 	const filter = el('input', { type: 'search', placeholder: 'Filter by name', 'aria-label': 'Filter by name', oninput: () => { words = filter.value; show(); } });
 	const more = el('p', { class: 'muted', role: 'status' });
 	const state = el('div', null, loading());
@@ -45,17 +45,20 @@ export function mount(root, ctx) {
 			: `${count(fit.length)} shown${hidden ? `, ${count(hidden)} hidden` : ''}.`);
 	}
 
-	/* What was made or deleted by hand is seen at once. */
+	/* What was made or deleted by hand is seen at once: an answer that others have overtaken says nothing any more. */
 	async function changed() {
-		all = (await topics.list(ctx.signal, system)).sort(byName);
+		const turn = ++asked, found = (await topics.list(ctx.signal, system)).sort(byName);
+		set(state);
+		if (turn < known)
+			return;
+		known = turn;
+		all = found;
 		show();
 	}
 
 	async function reload() {
 		try {
-			all = (await topics.list(ctx.signal, system)).sort(byName);
-			set(state);
-			show();
+			await changed();
 		} catch (e) {
 			if (!ctx.signal.aborted)
 				set(state, failure(e, reload));

@@ -52,6 +52,34 @@ export async function topicIsMadeAndDeleted(t, check) {
 	check(!there.includes('ui-made'), 'the topic is still there');
 }
 
+export async function listThatIsOvertakenIsNotShown(t, check) {
+	const p = await t.page();
+	let release, asked = 0, held = false, done;
+	const free = new Promise((yes) => { release = yes; }), over = new Promise((yes) => { done = yes; });
+	/* The page's first list is of a time before the topic is made, and comes after it. */
+	await p.route('**/v1/topics*', async (route) => {
+		if (asked++)
+			return route.continue();
+		const response = await route.fetch();
+		held = true;
+		await free;
+		await route.fulfill({ response });
+		return done();
+	});
+	await p.goto(`${t.base}/#/topics`);
+	for (const end = Date.now() + 45000; !held; await p.waitForTimeout(10))
+		check(Date.now() < end, 'the page asks for no list');
+	await p.getByRole('button', { name: 'New topic' }).click();
+	await p.getByLabel('Name', { exact: true }).fill('ui-newer');
+	await p.getByRole('button', { name: 'Create' }).click();
+	const row = p.getByRole('row', { name: /ui-newer/ });
+	await row.waitFor();
+	release();
+	await over;
+	await p.waitForTimeout(300);
+	check(await row.isVisible(), 'the topic vanished with an answer that is older than it');
+}
+
 export async function wrongNameIsExplained(t) {
 	const p = await t.page();
 	p.watch.quiet = true;

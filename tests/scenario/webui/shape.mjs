@@ -187,6 +187,7 @@ export async function keyboardAlone(t, check) {
 	await p.locator('dialog').waitFor({ state: 'detached' });
 	check((await active()).text === 'New topic', 'the focus does not come back from the dialog');
 
+	await p.getByRole('row', { name: /ui-typed/ }).waitFor();
 	await tabTo('Delete ui-typed');
 	await p.keyboard.press('Enter');
 	await t.until(p, () => document.activeElement.textContent === 'Cancel');

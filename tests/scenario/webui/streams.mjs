@@ -72,11 +72,12 @@ export async function webSocketOfTheBrowser(t, check) {
 				say({ type: 'subscribe', id: 'mine', topic: 'ui-ws', group: 'ui-ws-group', credit: 10 });
 			else if (m.type === 'subscribed')
 				say({ type: 'publish', id: 1, topic: 'ui-ws', tag: 'eu', keys: ['k1', 'k2'], properties: { colour: 'grün' }, body: 'from the browser' });
-			else if (m.type === 'message') {
-				say({ type: 'ack', sub: m.sub, seq: m.seq });
-				setTimeout(() => ws.close(1000), 200);
-			} else if (m.type === 'error')
+			else if (m.type === 'message')
+				say({ type: 'ack', id: 2, sub: m.sub, seq: m.seq });
+			else if (m.type === 'error')
 				reject(new Error(e.data));
+			if (['published', 'settled'].every((type) => all.some((x) => x.type === type)))
+				ws.close(1000);
 		};
 	}), t.ws);
 	const of = (type) => said.all.find((m) => m.type === type) || {};
