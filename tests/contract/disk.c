@@ -14,7 +14,8 @@
 
 #include "base/obj.h"
 
-enum { STEPS_MAX = 100000 };
+/* A real disk takes about 70 us of waiting a step here: that is a minute, for a machine may stall for seconds. */
+enum { STEPS_MAX = 1000000 };
 
 struct wait {
 	struct disk_op op;
