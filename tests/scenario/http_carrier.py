@@ -516,7 +516,7 @@ def slow_callers(folder):
                 return got
 
         def patient():
-            """Idle, then slow, together longer than the limit, but neither for itself. Again where this program itself was held up."""
+            """Idle, then slow, together longer than the limit, but neither for itself. Again where he was refused and this program was held up."""
             for _ in range(8):
                 begin, slept, out = time.monotonic(), 0.0, []
                 try:
@@ -529,9 +529,8 @@ def slow_callers(folder):
                                 s.sendall(data)
                             out.append(r.answer()[0])
                 except (OSError, Failed):
-                    if time.monotonic() - begin - slept < HELD_UP_S:
-                        raise
-                if time.monotonic() - begin - slept < HELD_UP_S:
+                    pass
+                if out == [201] * 2 or time.monotonic() - begin - slept < HELD_UP_S:
                     break
             return out
 
