@@ -17,7 +17,7 @@ one() {
 	[ -d "$seeds" ] || seeds=
 	# shellcheck disable=SC2086
 	# The limits are for endless loops and endless memory: the slowest input takes tens of milliseconds, and a machine may have other work or be paused.
-	if timeout -k 5 $(($1 + 180)) "$bin" -max_total_time="$1" -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
+	if timeout -k 5 $(($1 + 600)) "$bin" -max_total_time="$1" -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
 		-artifact_prefix="build/fuzz/found/$2/" $dict "$fresh" $seeds >"build/fuzz/$2.log" 2>&1; then
 		printf 'ok    fuzz %s (%s runs)\n' "$2" "$(sed -n 's/^stat::number_of_executed_units: *//p' "build/fuzz/$2.log")"
 	else
