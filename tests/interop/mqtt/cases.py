@@ -231,12 +231,12 @@ def keep_alive_runs_out(env, v):
     start = time.monotonic()
     reason = last_words(env.raw(v, keep_alive=1, will=(t, b"silent", 1, False)))
     took = time.monotonic() - start
-    want(1.0 <= took <= 12.0, "closed after %.1f s", took)
+    want(1.0 <= took <= 40.0, "closed after %.1f s", took)
     equal(s.message().payload, b"silent", "will")
     if v == 5 and not env.mosquitto:
         equal(reason, 0x8D, "reason of DISCONNECT")
-    alive = env.client(v, keep_alive=4)  # two seconds of patience
-    time.sleep(9.0)
+    alive = env.client(v, keep_alive=6)  # three seconds of patience
+    time.sleep(10.0)
     want(alive.alive(), "a client that pings was closed")
 
 
@@ -275,7 +275,7 @@ def session_expiry(env, v):
     c = env.client(v, client_id=name, clean=False, expiry=1)
     c.subscribe(t)
     c.cut()
-    time.sleep(3.0)
+    time.sleep(5.0)
     c = env.client(v, client_id=name, clean=False, expiry=100)
     want(not c.session_present, "the session outlived its second")
     c.subscribe(t)
