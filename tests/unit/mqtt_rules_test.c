@@ -114,6 +114,21 @@ static void an_old_client_keeps_its_keep_alive(void **state)
 	mclient_expect(&w, "closed");
 }
 
+/* A session that outlives its connection subscribes to so many retained messages. */
+static void subscribe_to_retained(unsigned count)
+{
+	mclient_open(&mrig, &p, 5);
+	mclient_connect(&p, "p", true, 0);
+	for (unsigned i = 0; i < count; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "r/%u", i);
+		mclient_publish(&p, name, "x", 1, true);
+	}
+	mclient_open(&mrig, &s, 5);
+	mclient_connect(&s, "dur", false, 1000);
+	mclient_subscribe(&s, "r/#", 1);
+}
+
 /* 4.1: what is to be sent to a session that outlives its connection is part of it, retained messages too. */
 static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 {
@@ -122,16 +137,7 @@ static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 	(void)state;
 	mrig.conf.mqtt_max_inflight = 2;
 	mrig_restart(&mrig);
-	mclient_open(&mrig, &p, 5);
-	mclient_connect(&p, "p", true, 0);
-	for (unsigned i = 0; i < 10; i++) {
-		char name[8];
-		snprintf(name, sizeof(name), "r/%u", i);
-		mclient_publish(&p, name, "x", 1, true);
-	}
-	mclient_open(&mrig, &s, 5);
-	mclient_connect(&s, "dur", false, 1000);
-	mclient_subscribe(&s, "r/#", 1);
+	subscribe_to_retained(10);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_true(mclient_take(&s));
 		if (i < 2)
@@ -177,16 +183,7 @@ static void retained_messages_that_were_not_sent_yet_are_owed(void **state)
 static void retained_messages_come_again_as_fast_as_the_client_takes_them(void **state)
 {
 	(void)state;
-	mclient_open(&mrig, &p, 5);
-	mclient_connect(&p, "p", true, 0);
-	for (unsigned i = 0; i < 5; i++) {
-		char name[8];
-		snprintf(name, sizeof(name), "r/%u", i);
-		mclient_publish(&p, name, "x", 1, true);
-	}
-	mclient_open(&mrig, &s, 5);
-	mclient_connect(&s, "dur", false, 1000);
-	mclient_subscribe(&s, "r/#", 1);
+	subscribe_to_retained(5);
 	for (unsigned i = 0; i < 5; i++)
 		assert_true(mclient_take(&s));
 	/* Nothing else is kept for it that would move it on. */
